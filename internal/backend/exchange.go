@@ -1,0 +1,109 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// Exchange sends messages and reads what the server answers until done says so. It is for the moments in which the
+// mount has the connection to itself: to bring it to a session's state. NoticeResponses are dropped; notifications
+// are kept for the next Read. An ErrorResponse is given to done like any message, unless it is FATAL.
+func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byte, msg []byte) bool) (err error) {
+	stop := context.AfterFunc(ctx, func() { _ = u.conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() {
+			err = errors.Join(context.Cause(ctx), err)
+		}
+	}()
+	if _, err := u.conn.Write(msgs); err != nil {
+		return fmt.Errorf("backend: write: %w", err)
+	}
+	var asides []byte
+	buf := u.early
+	u.early = nil
+	chunk := make([]byte, 8<<10)
+	for {
+		n, ok := wire.Size(buf)
+		if ok && n == 0 {
+			return errors.New("backend: the server sent what is not PostgreSQL's protocol")
+		}
+		if !ok || n > len(buf) {
+			k, err := u.conn.Read(chunk)
+			buf = append(buf, chunk[:k]...)
+			if err != nil {
+				if errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				return fmt.Errorf("backend: read: %w", err)
+			}
+			continue
+		}
+		msg := buf[:n]
+		buf = buf[n:]
+		switch msg[0] {
+		case wire.NoticeResponse:
+			continue
+		case wire.NotificationResponse:
+			asides = append(asides, msg...)
+			continue
+		case wire.ParameterStatus:
+			if name, rest, ok := wire.CString(wire.Body(msg)); ok {
+				value, _, _ := wire.CString(rest)
+				u.Params[string(name)] = string(value)
+			}
+			continue
+		case wire.ErrorResponse:
+			if wire.ParseError(wire.Body(msg)).Fatal() {
+				return PgError(msg)
+			}
+		}
+		if done(msg[0], msg) {
+			break
+		}
+	}
+	u.early = append(asides, buf...)
+	return nil
+}
+
+// PgError is an ErrorResponse as a Go error.
+func PgError(msg []byte) error {
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(wire.Body(msg)); err != nil {
+		return fmt.Errorf("backend: error response: %w", err)
+	}
+	return pgconn.ErrorResponseToPgError(&m)
+}
+
+// Query runs SQL by the simple protocol and returns the first column of the first row, "" when there is none.
+func (u *Upstream) Query(ctx context.Context, sql string) (first string, err error) {
+	q, err := (&pgproto3.Query{String: sql}).Encode(nil)
+	if err != nil {
+		return "", fmt.Errorf("backend: query: %w", err)
+	}
+	var failed error
+	seen := false
+	err = u.Exchange(ctx, q, func(kind byte, msg []byte) bool {
+		switch kind {
+		case wire.ErrorResponse:
+			failed = PgError(msg)
+		case wire.DataRow:
+			var row pgproto3.DataRow
+			if !seen && row.Decode(wire.Body(msg)) == nil && len(row.Values) > 0 {
+				first, seen = string(row.Values[0]), true
+			}
+		}
+		return kind == wire.ReadyForQuery
+	})
+	if err == nil {
+		err = failed
+	}
+	return first, err
+}

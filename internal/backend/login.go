@@ -1,0 +1,246 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// DefaultConnectTimeout bounds one login when connect_timeout does not say otherwise.
+const DefaultConnectTimeout = 5 * time.Second
+
+// NotLoggedInError says that no connection of the wanted kind was made in time, or that trying on is pointless.
+type NotLoggedInError struct {
+	Want topology.Want
+	Err  error
+}
+
+func (e *NotLoggedInError) Error() string { return fmt.Sprintf("fairlead: no %s: %v", e.Want, e.Err) }
+
+// Unwrap is the last cause.
+func (e *NotLoggedInError) Unwrap() error { return e.Err }
+
+// Login is one pool's way in to a cluster.
+type Login struct {
+	Cluster  *topology.Cluster
+	Registry *Registry
+	Want     topology.Want
+
+	base     *pgconn.Config
+	hosts    []host
+	validate pgconn.ValidateConnectFunc
+}
+
+// host is how one host of the DSN is to be reached: with several TLS configurations for sslmode=prefer and allow.
+type host struct {
+	endpoint topology.Endpoint
+	tls      []*tls.Config
+}
+
+// NewLogin makes a Login from what pgx parsed. The hooks of cfg that belong to the client's side (AfterConnect,
+// OnNotice and the like) are not called for upstreams. Where the topology cannot tell what an instance is, validate
+// says after the login whether it will do; nil takes any.
+func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateConnectFunc) *Login {
+	base := cfg.Copy()
+	base.AfterConnect, base.ValidateConnect = nil, nil
+	base.OnNotice, base.OnNotification = nil, nil
+	base.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn()}
+	}
+	if base.ConnectTimeout == 0 {
+		base.ConnectTimeout = DefaultConnectTimeout
+	}
+	if base.RuntimeParams == nil {
+		base.RuntimeParams = make(map[string]string)
+	}
+	l := &Login{Want: want, base: base, validate: validate}
+	add := func(h string, port uint16, t *tls.Config) {
+		ep := topology.Endpoint{Host: h, Port: port}
+		for i := range l.hosts {
+			if l.hosts[i].endpoint == ep {
+				l.hosts[i].tls = append(l.hosts[i].tls, t)
+				return
+			}
+		}
+		l.hosts = append(l.hosts, host{endpoint: ep, tls: []*tls.Config{t}})
+	}
+	add(base.Host, base.Port, base.TLSConfig)
+	for _, f := range base.Fallbacks {
+		add(f.Host, f.Port, f.TLSConfig)
+	}
+	return l
+}
+
+// Seeds are the hosts of the DSN.
+func (l *Login) Seeds() []topology.Endpoint {
+	seeds := make([]topology.Endpoint, len(l.hosts))
+	for i, h := range l.hosts {
+		seeds[i] = h.endpoint
+	}
+	return seeds
+}
+
+// config is pgconn's for one instance. TLS is that of the same host in the DSN, else the first host's with the
+// instance's own name to verify.
+func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config {
+	cfg := l.base.Copy()
+	from := l.hosts[0]
+	for _, h := range l.hosts {
+		if h.endpoint == ep {
+			from = h
+		}
+	}
+	cfg.Host, cfg.Port = ep.Host, ep.Port
+	cfg.Fallbacks = nil
+	for i, t := range from.tls {
+		if t != nil && t.ServerName != "" && from.endpoint.Host != ep.Host {
+			t = t.Clone()
+			t.ServerName = ep.Host
+		}
+		if i == 0 {
+			cfg.TLSConfig = t
+		} else {
+			cfg.Fallbacks = append(cfg.Fallbacks, &pgconn.FallbackConfig{Host: ep.Host, Port: ep.Port, TLSConfig: t})
+		}
+	}
+	if len(addrs) > 0 {
+		names := make([]string, len(addrs))
+		for i, a := range addrs {
+			names[i] = a.String()
+		}
+		cfg.LookupFunc = func(context.Context, string) ([]string, error) { return names, nil }
+	}
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &countedConn{Conn: conn}, nil
+	}
+	return cfg
+}
+
+// Probe logs in for the topology's own questions; its name is in pg_stat_activity.
+func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.Addr) (*pgconn.PgConn, error) {
+	cfg := l.config(ep, addrs)
+	cfg.RuntimeParams = map[string]string{"application_name": "fairlead-topology"}
+	return pgconn.ConnectConfig(ctx, cfg)
+}
+
+// Connect logs in to an instance of the wanted kind, one proven after the ticket, and goes on until ctx ends: an
+// instance that dies during the login is suspected, and the next proof awaited. Wrong passwords and unknown databases
+// end it at once.
+func (l *Login) Connect(ctx context.Context, after topology.Ticket) (*Upstream, error) {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(2*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
+		backoff.WithMaxElapsedTime(0))
+	var last error
+	for {
+		in, snap, err := l.Cluster.Pick(ctx, l.Want, after)
+		if err != nil {
+			return nil, &NotLoggedInError{l.Want, errors.Join(err, last)}
+		}
+		up, err := l.connectOne(ctx, in, snap)
+		if err == nil {
+			return up, nil
+		}
+		if ctx.Err() != nil {
+			return nil, &NotLoggedInError{l.Want, errors.Join(context.Cause(ctx), err, last)}
+		}
+		if final(err) {
+			return nil, err
+		}
+		last = err
+		after = l.Cluster.Suspect(in.ID, err)
+		timer := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topology.Snapshot) (*Upstream, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a := &attempt{instance: in.ID, want: l.Want, cancel: cancel}
+	l.Registry.mu.Lock()
+	l.Registry.dialing[a] = struct{}{}
+	l.Registry.mu.Unlock()
+	defer func() {
+		l.Registry.mu.Lock()
+		delete(l.Registry.dialing, a)
+		l.Registry.mu.Unlock()
+	}()
+
+	cfg := l.config(in.Endpoint, in.Addrs)
+	if snap.Kind == topology.KindNone {
+		cfg.ValidateConnect = l.validate
+	}
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrKilled) {
+			return nil, errors.Join(cause, err)
+		}
+		return nil, err
+	}
+	if l.Want == topology.WantWriter && pg.ParameterStatus("in_hot_standby") == "on" {
+		_ = pg.Conn().Close()
+		return nil, fmt.Errorf("backend: %s is a standby, not the writer", in.ID)
+	}
+	if err := pg.SyncConn(ctx); err != nil {
+		_ = pg.Conn().Close()
+		return nil, err
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		return nil, err
+	}
+	up := &Upstream{
+		Instance: in, Epoch: snap.Epoch, PID: h.PID, Params: maps.Clone(h.ParameterStatuses),
+		conn: h.Conn, hijacked: h, registry: l.Registry,
+	}
+	if c, ok := h.Conn.(*countedConn); ok {
+		up.conn = c.Conn // in the clear, Write itself tells what left
+	} else if t, ok := h.Conn.(*tls.Conn); ok {
+		up.wire, _ = t.NetConn().(*countedConn)
+	}
+	l.Registry.add(up, l.Want)
+	// The topology may have moved between the choice and the entry into the registry.
+	if now := l.Cluster.Snapshot(); now.Epoch != snap.Epoch {
+		if why := misplaced(in, l.Want, now); why != nil {
+			up.Close(true)
+			return nil, why
+		}
+	}
+	return up, nil
+}
+
+// final reports whether a login failed for a reason that another attempt will not mend.
+func final(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch {
+		case strings.HasPrefix(pg.Code, "28"), pg.Code == "3D000", pg.Code == "42501", pg.Code == "0A000",
+			strings.HasPrefix(pg.Code, "22"), pg.Code == "42704":
+			return true
+		}
+		return false
+	}
+	var cert *tls.CertificateVerificationError
+	return errors.As(err, &cert) || strings.Contains(err.Error(), "server refused TLS connection")
+}

@@ -1,0 +1,205 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// pulse is the length of a tick, in which the registry looks for work that nothing comes back from.
+const pulse = 50 * time.Millisecond
+
+// patience is how many ticks may pass without a word from an instance that has work in flight, until it is probed.
+const patience = 2
+
+// restAfter is how many ticks without work in flight stop the clock.
+const restAfter = 20
+
+// Registry knows the upstreams of one cluster. Its methods may be called from any goroutine.
+type Registry struct {
+	check func(instanceID string) // topology.Cluster.Check
+
+	tick   atomic.Uint32
+	asleep atomic.Bool
+	wakeUp chan struct{}
+
+	mu        sync.Mutex
+	upstreams map[*Upstream]topology.Want
+	dialing   map[*attempt]struct{}
+	running   bool
+	stop      chan struct{}
+	done      chan struct{}
+}
+
+// attempt is a login in progress.
+type attempt struct {
+	instance string
+	want     topology.Want
+	cancel   context.CancelCauseFunc
+}
+
+// NewRegistry returns a registry whose pulse calls check for each instance with work that is not answered.
+func NewRegistry(check func(instanceID string)) *Registry {
+	r := &Registry{
+		check: check, wakeUp: make(chan struct{}, 1),
+		upstreams: make(map[*Upstream]topology.Want), dialing: make(map[*attempt]struct{}),
+	}
+	r.tick.Store(1)
+	return r
+}
+
+// Start begins the pulse; Stop ends it and waits for its goroutine.
+func (r *Registry) Start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running {
+		return
+	}
+	r.running, r.stop, r.done = true, make(chan struct{}), make(chan struct{})
+	go r.run(r.stop, r.done)
+}
+
+// Stop ends the pulse.
+func (r *Registry) Stop() {
+	r.mu.Lock()
+	if !r.running {
+		r.mu.Unlock()
+		return
+	}
+	r.running = false
+	close(r.stop)
+	done := r.done
+	r.mu.Unlock()
+	<-done
+}
+
+func (r *Registry) run(stop, done chan struct{}) {
+	defer close(done)
+	timer := time.NewTicker(pulse)
+	defer timer.Stop()
+	idle := 0
+	for {
+		select {
+		case <-stop:
+			return
+		case <-timer.C:
+		}
+		r.tick.Add(1)
+		if r.beat() {
+			idle = 0
+			continue
+		}
+		if idle++; idle < restAfter {
+			continue
+		}
+		// Nothing is in flight: the clock stands still until Begin wakes it, and an idle process uses no time at all.
+		timer.Stop()
+		r.asleep.Store(true)
+		select {
+		case <-stop:
+			return
+		case <-r.wakeUp:
+		}
+		r.tick.Add(restAfter)
+		timer.Reset(pulse)
+		idle = 0
+	}
+}
+
+func (r *Registry) wake() {
+	if r.asleep.Load() && r.asleep.CompareAndSwap(true, false) {
+		r.wakeUp <- struct{}{}
+	}
+}
+
+// beat has every instance probed that has been silent about work in flight; it reports whether any work is in flight.
+func (r *Registry) beat() (busy bool) {
+	now := r.tick.Load()
+	var silent map[string]struct{}
+	r.mu.Lock()
+	for u := range r.upstreams {
+		since := u.waiting.Load()
+		if since == 0 {
+			continue
+		}
+		busy = true
+		if now-since >= patience && now-since < 1<<31 {
+			if silent == nil {
+				silent = make(map[string]struct{})
+			}
+			silent[u.Instance.ID] = struct{}{}
+		}
+	}
+	r.mu.Unlock()
+	for id := range silent {
+		r.check(id)
+	}
+	return busy
+}
+
+func (r *Registry) add(u *Upstream, want topology.Want) {
+	r.mu.Lock()
+	r.upstreams[u] = want
+	r.mu.Unlock()
+}
+
+func (r *Registry) remove(u *Upstream) {
+	r.mu.Lock()
+	delete(r.upstreams, u)
+	r.mu.Unlock()
+}
+
+// Upstreams is how many connections are open.
+func (r *Registry) Upstreams() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.upstreams)
+}
+
+// Moved closes what the new snapshot says cannot be used any more. It is topology.Config.OnChange.
+func (r *Registry) Moved(_, now *topology.Snapshot) {
+	if now == nil || now.Kind == topology.KindNone {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for u, want := range r.upstreams {
+		if why := misplaced(u.Instance, want, now); why != nil {
+			u.Kill(why)
+		}
+	}
+	for a := range r.dialing {
+		if why := misplaced(topology.Instance{ID: a.instance}, a.want, now); why != nil {
+			a.cancel(why)
+		}
+	}
+}
+
+// misplaced says why a connection to an instance is of no use any more, nil when it is.
+func misplaced(in topology.Instance, want topology.Want, now *topology.Snapshot) error {
+	writer, ok := now.Writer()
+	if !ok {
+		return nil // nobody is better than the one we have
+	}
+	if want == topology.WantWriter {
+		switch {
+		case writer.ID != in.ID:
+			return fmt.Errorf("%w: the writer is %s now, not %s", ErrKilled, writer.ID, in.ID)
+		case in.Boot != "" && writer.Boot != "" && writer.Boot != in.Boot:
+			return fmt.Errorf("%w: %s was started again", ErrKilled, in.ID)
+		}
+		return nil
+	}
+	cur, ok := now.Find(in.ID)
+	if !ok {
+		return fmt.Errorf("%w: %s is not in the cluster any more", ErrKilled, in.ID)
+	}
+	if cur.Role == topology.Unknown {
+		return fmt.Errorf("%w: %s does not answer", ErrKilled, in.ID)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// ErrKilled is what reads and writes of an Upstream lead to after the registry has closed it. The cause is in Cause.
+var ErrKilled = errors.New("backend: connection closed because its instance is not the one that is wanted any more")
+
+// Upstream is a connection to a server that is logged in. One mount owns it; only Kill may be called by others.
+type Upstream struct {
+	Instance topology.Instance
+	Epoch    uint64
+	PID      uint32
+	Params   map[string]string // ParameterStatus values; kept up by Exchange, not by Read
+
+	conn     net.Conn
+	wire     *countedConn // under TLS: what really left
+	hijacked *pgconn.HijackedConn
+	early    []byte // read by Exchange, not asked for by it
+	registry *Registry
+
+	waiting atomic.Uint32 // tick at which the server was last heard of while work is in flight; 0: nothing is
+	killed  atomic.Pointer[error]
+	closed  atomic.Bool
+}
+
+// Read reads what the server sent.
+func (u *Upstream) Read(p []byte) (int, error) {
+	if len(u.early) > 0 {
+		n := copy(p, u.early)
+		if u.early = u.early[n:]; len(u.early) == 0 {
+			u.early = nil
+		}
+		return n, nil
+	}
+	return u.conn.Read(p)
+}
+
+// Write sends p. none reports that provably not one byte of it left this process.
+func (u *Upstream) Write(p []byte) (none bool, err error) {
+	var before int64
+	if u.wire != nil {
+		before = u.wire.written.Load()
+	}
+	n, err := u.conn.Write(p)
+	if err == nil {
+		return false, nil
+	}
+	if u.wire != nil {
+		return u.wire.written.Load() == before, err
+	}
+	return n == 0, err
+}
+
+// Begin says that work is in flight; the pulse watches it from here on.
+func (u *Upstream) Begin() {
+	if u.waiting.Load() == 0 {
+		u.waiting.Store(u.registry.tick.Load())
+		u.registry.wake()
+	}
+}
+
+// Heard says that the server has sent something; idle that nothing is in flight any more.
+func (u *Upstream) Heard(idle bool) {
+	if idle {
+		u.waiting.Store(0)
+	} else {
+		u.waiting.Store(u.registry.tick.Load())
+	}
+}
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline are those of net.Conn.
+func (u *Upstream) SetDeadline(t time.Time) error { return u.conn.SetDeadline(t) }
+
+// SetReadDeadline is net.Conn's.
+func (u *Upstream) SetReadDeadline(t time.Time) error { return u.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline is net.Conn's.
+func (u *Upstream) SetWriteDeadline(t time.Time) error { return u.conn.SetWriteDeadline(t) }
+
+// Kill closes the socket from outside; whoever reads or writes wakes up. The first cause is kept.
+func (u *Upstream) Kill(cause error) {
+	if u.killed.CompareAndSwap(nil, &cause) {
+		u.abort()
+	}
+}
+
+// Killed is why the registry closed the connection, nil if it has not.
+func (u *Upstream) Killed() error {
+	if p := u.killed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Close ends the connection. With work in flight, or when its fate is not known, what the kernel still holds is thrown
+// away, so that TCP cannot deliver it late.
+func (u *Upstream) Close(abort bool) {
+	if !u.closed.CompareAndSwap(false, true) {
+		return
+	}
+	u.registry.remove(u)
+	if abort {
+		u.abort()
+		return
+	}
+	_ = u.conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = u.conn.Write([]byte{wire.Terminate, 0, 0, 0, 4})
+	_ = u.conn.Close()
+}
+
+// abort closes the socket under TLS and all, without a word: a TLS close would wait for a peer that may be frozen.
+func (u *Upstream) abort() {
+	raw := rawConn(u.conn)
+	if t, ok := raw.(interface{ SetLinger(sec int) error }); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = raw.Close()
+}
+
+// rawConn is the socket below TLS and below our own counting.
+func rawConn(c net.Conn) net.Conn {
+	for {
+		switch t := c.(type) {
+		case interface{ NetConn() net.Conn }:
+			c = t.NetConn()
+		default:
+			return c
+		}
+	}
+}
+
+// Cancel asks the server to cancel what this connection runs, over a connection of its own. An error means that the
+// request could not be delivered; none does not mean that anything was cancelled.
+func (u *Upstream) Cancel(ctx context.Context) error {
+	pg, err := pgconn.Construct(u.hijacked)
+	if err != nil {
+		return err
+	}
+	return pg.CancelRequest(ctx)
+}
+
+// Unheard reports whether the upstream has been quiet for so long that it may have died unnoticed.
+func (u *Upstream) Unheard(since uint32) bool { return u.registry.tick.Load()-since > 1 }
+
+// Tick is the registry's coarse clock.
+func (u *Upstream) Tick() uint32 { return u.registry.tick.Load() }
+
+// countedConn counts what was given to the kernel. It stands below TLS, where Write cannot tell.
+type countedConn struct {
+	net.Conn
+	written atomic.Int64
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// NetConn is the socket.
+func (c *countedConn) NetConn() net.Conn { return c.Conn }

@@ -1,0 +1,230 @@
+package session
+
+import (
+	"bytes"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// SQLSTATEs that the session gives in its own name.
+const (
+	CodeSerialization = "40001" // the transaction did not happen; run it again
+	CodeUndecided     = "08007" // transaction_resolution_unknown
+	CodeNoUpstream    = "08001" // no server could be reached for work that was never sent
+	CodeStateLost     = "08006" // the session held state on its server that is gone
+	codeFailedTx      = "25P02" // what a server says in a failed transaction
+)
+
+// Problem is an error as a client is to see it.
+type Problem struct {
+	Code, Message, Detail, Hint string
+}
+
+// local is the state of a session that answers its client itself: its transaction was lost with the upstream, or the
+// segment of a pipeline that failed is not over.
+//
+// A server in a failed transaction needs no data to answer: everything is refused but the end of the transaction. So
+// no upstream is needed until the client has ended it.
+type local struct {
+	on       bool
+	skip     bool     // everything until Sync is ignored
+	cause    *Problem // what the first statement that cannot be carried over is answered with
+	portals  map[string]string
+	unnamed  string
+	reported bool // the cause was given
+}
+
+// answerFrom makes the session answer itself, beginning with the problem.
+func (s *Session) answerFrom(p *Problem) {
+	s.local = local{on: true, cause: p}
+}
+
+// answer answers one message of the client's.
+func (s *Session) answer(msg []byte, out *Out) {
+	l := &s.local
+	body := wire.Body(msg)
+	switch kind := msg[0]; {
+	case kind == wire.Terminate:
+		out.End = true
+	case kind == wire.Sync:
+		l.skip = false
+		s.answerReady()
+	case l.skip:
+	case kind == wire.Query:
+		text, _, _ := wire.CString(body)
+		s.answerQuery(string(text))
+		s.answerReady()
+	case kind == wire.FunctionCall:
+		s.refuse()
+		l.skip = false
+		s.answerReady()
+	case kind == wire.Parse:
+		s.answerParse(msg)
+	case kind == wire.Bind:
+		portal, rest, _ := wire.CString(body)
+		name, _, _ := wire.CString(rest)
+		if l.portals == nil {
+			l.portals = make(map[string]string)
+		}
+		text := s.localText(name)
+		if !endsTransaction(sqltext.Classify(text, s.options())) {
+			s.refuse()
+			return
+		}
+		l.portals[string(portal)] = text
+		s.emit(&pgproto3.BindComplete{})
+	case kind == wire.Describe:
+		if len(body) > 0 && body[0] == 'S' {
+			s.emit(&pgproto3.ParameterDescription{})
+		}
+		s.emit(&pgproto3.NoData{})
+	case kind == wire.Close:
+		if name, ok := statementOf(msg); ok {
+			s.statements.drop(string(name))
+		}
+		s.emit(&pgproto3.CloseComplete{})
+	case kind == wire.Execute:
+		portal, _, _ := wire.CString(body)
+		s.answerStatement(l.portals[string(portal)])
+	}
+}
+
+// answerReady is the ReadyForQuery that ends a segment; outside a transaction the session is over with answering.
+func (s *Session) answerReady() {
+	s.emit(&pgproto3.ReadyForQuery{TxStatus: s.status})
+	if s.status == wire.StatusIdle {
+		s.local = local{}
+		s.settings.rollback()
+		s.endUnit()
+	}
+}
+
+func (s *Session) answerQuery(text string) {
+	list, err := sqltext.Split(text, s.options())
+	if err != nil {
+		s.refuse()
+		s.local.skip = false
+		return
+	}
+	if len(list) == 0 {
+		s.emit(&pgproto3.EmptyQueryResponse{})
+		return
+	}
+	for _, st := range list {
+		if !s.answerStatement(st.Text) {
+			break
+		}
+	}
+	s.local.skip = false
+}
+
+// answerStatement answers one statement and reports whether the next may follow.
+func (s *Session) answerStatement(text string) bool {
+	kind := sqltext.Classify(text, s.options())
+	lost := s.status == wire.StatusTransaction // the client does not know yet
+	switch {
+	case s.status == wire.StatusIdle && !s.local.reported && s.local.cause == nil:
+		// The transaction ended earlier in this very string; what follows would need a server.
+		s.refuse()
+		return false
+	case kind == sqltext.Rollback && s.status != wire.StatusIdle,
+		!lost && s.status == wire.StatusFailed && (kind == sqltext.Commit || kind == sqltext.PrepareTransaction):
+		s.emit(&pgproto3.CommandComplete{CommandTag: []byte("ROLLBACK")})
+		s.status = wire.StatusIdle
+		s.local.cause, s.local.reported = nil, false
+		return true
+	case lost && kind == sqltext.Commit:
+		s.refuse()
+		s.status = wire.StatusIdle
+		return false
+	}
+	s.refuse()
+	return false
+}
+
+func (s *Session) answerParse(msg []byte) {
+	name, sql := parseParts(msg)
+	kind := sqltext.Classify(string(sql), s.options())
+	if !endsTransaction(kind) {
+		s.refuse()
+		return
+	}
+	if len(name) == 0 {
+		s.local.unnamed = string(sql)
+	} else {
+		st := newStatement(msg)
+		s.statements.put(st)
+		s.statements.lose(st)
+	}
+	s.emit(&pgproto3.ParseComplete{})
+}
+
+func (s *Session) localText(name []byte) string {
+	if len(name) == 0 {
+		return s.local.unnamed
+	}
+	if st := s.statements.named[string(name)]; st != nil {
+		return st.Text()
+	}
+	return ""
+}
+
+// endsTransaction reports whether a server in a failed transaction would take the statement.
+func endsTransaction(k sqltext.Kind) bool {
+	switch k {
+	case sqltext.Rollback, sqltext.RollbackChain, sqltext.RollbackTo, sqltext.Commit, sqltext.CommitChain,
+		sqltext.PrepareTransaction:
+		return true
+	}
+	return false
+}
+
+// refuse answers the statement in hand with an error: the cause to the first, and what a failed transaction says to
+// every later one.
+func (s *Session) refuse() {
+	l := &s.local
+	p := Problem{Code: codeFailedTx, Message: "current transaction is aborted, commands ignored until end of transaction block"}
+	if l.cause != nil {
+		if l.reported {
+			p.Detail = l.cause.Message
+		} else {
+			p = *l.cause
+		}
+		l.reported = true
+	}
+	if s.status == wire.StatusTransaction {
+		s.status = wire.StatusFailed
+	}
+	l.skip = true
+	s.emitProblem(p)
+}
+
+func (s *Session) emitProblem(p Problem) {
+	s.emit(&pgproto3.ErrorResponse{
+		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: p.Code, Message: p.Message, Detail: p.Detail, Hint: p.Hint,
+	})
+}
+
+func (s *Session) emit(m pgproto3.BackendMessage) {
+	b, err := m.Encode(s.out)
+	if err != nil {
+		// Only a message over 1 GiB cannot be encoded, and these are ours.
+		panic("session: " + err.Error())
+	}
+	s.out = b
+}
+
+// answerAll answers whole messages until the session needs a server again, and returns how many bytes that were.
+func (s *Session) answerAll(whole []byte, out *Out) int {
+	at := 0
+	whole = bytes.Clone(whole)
+	for at < len(whole) && s.local.on {
+		n, _ := wire.Size(whole[at:])
+		s.answer(whole[at:at+n], out)
+		at += n
+	}
+	return at
+}

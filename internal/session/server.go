@@ -1,0 +1,312 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// readOnlyTransaction is what a server that is not the writer any more answers to a write.
+const readOnlyTransaction = "25006"
+
+// Event is what bytes from the server mean beyond themselves.
+type Event uint8
+
+const (
+	// None is nothing.
+	None Event = iota
+	// Gone: the server said that it ends the connection (57P01 and the like). View.Err has its words.
+	Gone
+	// ReadOnly: the server refused a statement because it is read-only (25006). The message is not taken in yet: either
+	// this is not the writer any more, and the session is lost, or the client is to see it; AcceptReadOnly then.
+	ReadOnly
+	// Diverged: a replay is not what the client has seen.
+	Diverged
+	// Broken: what came is not the protocol.
+	Broken
+)
+
+// View is what came of bytes from the server.
+type View struct {
+	Deliver int // so many bytes at the start of the buffer are for the client
+	Keep    int // from here on a message is incomplete, or not taken in: show it again, with what comes after it
+	Event   Event
+	Err     wire.Error // of Gone and ReadOnly
+}
+
+// Server takes bytes that came from the upstream. It may move them inside b. Only whole messages are delivered, so
+// that an error can be put behind them at any time.
+func (s *Session) Server(b []byte) View {
+	if s.streaming > 0 {
+		return s.serverStream(b)
+	}
+	if s.verify > 0 {
+		return s.serverVerify(b)
+	}
+	var v View
+	i, run := 0, 0 // taken in, and from where it is not digested yet
+	for len(b)-i >= wire.HeaderLen {
+		kind := b[i]
+		n := int(binary.BigEndian.Uint32(b[i+1:])) + 1
+		if n > len(b)-i && n <= wire.MaxMessage {
+			break
+		}
+		if n < wire.HeaderLen || n > wire.MaxMessage {
+			v.Event = Broken
+			break
+		}
+		if kind == wire.DataRow || kind == wire.CopyData {
+			i += n
+			continue
+		}
+		msg := b[i : i+n]
+		if v.Event, v.Err = s.take(kind, msg); v.Event != None {
+			break
+		}
+		switch kind {
+		case wire.ErrorResponse, wire.ParameterStatus, wire.NoticeResponse, wire.NotificationResponse:
+			s.digest(b[run:i])
+			s.canonical(kind, msg)
+			run = i + n
+		case wire.ReadyForQuery:
+			if s.status == wire.StatusIdle {
+				run = i + n // the unit is over: nothing of it will be compared
+			}
+		}
+		i += n
+	}
+	s.digest(b[run:i])
+	v.Deliver, v.Keep = i, i
+	return v
+}
+
+// Stream is for a message that is too large to be waited for: b begins with its header, and the client gets what is
+// there. A session that is lost in the middle of such a message cannot be resumed. It reports whether the message is of
+// a kind that may be streamed.
+func (s *Session) Stream(b []byte) bool {
+	if b[0] != wire.DataRow && b[0] != wire.CopyData || s.verify > 0 {
+		return false
+	}
+	n, _ := wire.Size(b)
+	s.streaming = n - len(b)
+	s.digest(b)
+	return true
+}
+
+func (s *Session) serverStream(b []byte) View {
+	n := min(s.streaming, len(b))
+	s.streaming -= n
+	s.digest(b[:n])
+	if n == len(b) {
+		return View{Deliver: n, Keep: n}
+	}
+	v := s.Server(b[n:])
+	v.Deliver += n
+	v.Keep += n
+	return v
+}
+
+// serverVerify is Server while a replay is compared with what the client has: nothing is delivered until the digest of
+// as many canonical bytes has proved equal.
+func (s *Session) serverVerify(b []byte) View {
+	var v View
+	i := 0
+	for {
+		n, ok := wire.Size(b[i:])
+		if !ok || n > len(b)-i {
+			break
+		}
+		if n == 0 {
+			v.Event = Broken
+			break
+		}
+		msg := b[i : i+n]
+		kind := msg[0]
+		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
+			v.Event = Diverged // the unit is over before all that the client has seen of it
+			break
+		}
+		if v.Event, v.Err = s.take(kind, msg); v.Event != None {
+			break
+		}
+		i += n
+		if kind == wire.ParameterStatus || kind == wire.NotificationResponse {
+			s.out = append(s.out, msg...)
+		}
+		if s.verify > 0 {
+			s.canonical(kind, msg)
+		}
+		if s.verify == 0 || s.delivered > s.verify || s.delivered == s.verify && s.hash.Sum64() != s.verifySum {
+			v.Event = Diverged
+			break
+		}
+		if s.delivered == s.verify {
+			s.verify = 0
+			rest := s.Server(b[i:])
+			copy(b, b[i:i+rest.Deliver])
+			rest.Keep += i
+			return rest
+		}
+		if !s.Busy() && s.status == wire.StatusTransaction || !s.Busy() && s.skipping {
+			v.Event = Diverged // the replay has said all that it will, and it is less than the client has seen
+			break
+		}
+	}
+	v.Keep = i
+	return v
+}
+
+// digest adds bytes that the client is given, as they are.
+func (s *Session) digest(b []byte) {
+	if len(b) == 0 || s.truncated {
+		return
+	}
+	_, _ = s.hash.Write(b)
+	s.delivered += int64(len(b))
+}
+
+// canonical adds one message: of an error only what is the same wherever it is raised, of asynchronous messages
+// nothing.
+func (s *Session) canonical(kind byte, msg []byte) {
+	switch kind {
+	case wire.ErrorResponse:
+		e := wire.ParseError(wire.Body(msg))
+		s.digest([]byte{kind})
+		s.digest([]byte(e.Code))
+		s.digest([]byte(e.Constraint))
+	case wire.ParameterStatus, wire.NoticeResponse, wire.NotificationResponse:
+	default:
+		s.digest(msg)
+	}
+}
+
+// AcceptReadOnly says that the next 25006 is the server's true answer.
+func (s *Session) AcceptReadOnly() { s.acceptReadOnly = true }
+
+// take brings the session's state forward by one message of the server's.
+func (s *Session) take(kind byte, msg []byte) (Event, wire.Error) {
+	head := s.headKind()
+	switch kind {
+	case wire.ParseComplete:
+		s.expect(head, wire.Parse)
+		if head == wire.Parse {
+			s.parsed(s.queue[s.head])
+			s.pop()
+		}
+	case wire.BindComplete:
+		if s.expect(head, wire.Bind) {
+			s.pop()
+		}
+	case wire.CloseComplete:
+		if s.expect(head, wire.Close) {
+			s.closed(s.queue[s.head])
+			s.pop()
+		}
+	case wire.ParameterDescription:
+		if s.expect(head, wire.Describe) {
+			s.statements.describe = DescriptionSum(0, msg)
+		}
+	case wire.RowDescription, wire.NoData:
+		if head == wire.Describe {
+			if d := s.statements.describe; d != 0 {
+				s.described(s.queue[s.head], DescriptionSum(d, msg))
+				s.statements.describe = 0
+			}
+			s.pop()
+		}
+	case wire.CommandComplete:
+		s.commandComplete(head, wire.Body(msg))
+	case wire.EmptyQueryResponse, wire.PortalSuspended:
+		if head == wire.Execute {
+			s.pop()
+		}
+	case wire.CopyInResponse, wire.CopyBothResponse:
+		s.copyIn, s.copied = true, true
+		s.dropSyncs()
+	case wire.CopyOutResponse:
+		s.copied = true
+	case wire.ErrorResponse:
+		e := wire.ParseError(wire.Body(msg))
+		if e.Fatal() && s.mode != Off && e.Code != "08P01" {
+			return Gone, e
+		}
+		if e.Code == readOnlyTransaction && !s.acceptReadOnly {
+			return ReadOnly, e
+		}
+		s.acceptReadOnly = false
+		s.failed(head)
+	case wire.ReadyForQuery:
+		if len(msg) != wire.HeaderLen+1 {
+			return Broken, wire.Error{}
+		}
+		s.ready(head, msg[wire.HeaderLen])
+	case wire.ParameterStatus:
+		s.parameter(wire.Body(msg))
+	}
+	return None, wire.Error{}
+}
+
+// expect notes when a response answers no request that we know of: the session's account of itself is wrong then, and
+// nothing may be concluded from it.
+func (s *Session) expect(head, want byte) bool {
+	if head != want {
+		s.confused = true
+	}
+	return head == want
+}
+
+// failed is an ErrorResponse: in the extended protocol the server discards everything until Sync.
+func (s *Session) failed(head byte) {
+	s.copyIn = false
+	s.statements.describe = 0
+	s.settings.failed(s.status)
+	if head == wire.Query || head == wire.FunctionCall || head == 0 {
+		return
+	}
+	for s.Busy() && s.headKind() != wire.Sync {
+		s.pop()
+	}
+	s.skipping = !s.Busy()
+}
+
+// dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them.
+func (s *Session) dropSyncs() {
+	if s.headKind() != wire.Execute {
+		return
+	}
+	kept := s.queue[:s.head+1]
+	for _, o := range s.queue[s.head+1:] {
+		if o.kind != wire.Sync {
+			kept = append(kept, o)
+		}
+	}
+	s.queue = kept
+}
+
+// ready is a ReadyForQuery.
+func (s *Session) ready(head, status byte) {
+	switch head {
+	case wire.Query, wire.Sync, wire.FunctionCall:
+		s.pop()
+	default:
+		s.confused = true
+		s.queue, s.head = s.queue[:0], 0
+	}
+	s.status = status
+	s.copyIn, s.ended = false, false
+	if status == wire.StatusIdle {
+		s.settings.commit()
+		s.endUnit()
+	}
+}
+
+// parameter is a ParameterStatus.
+func (s *Session) parameter(body []byte) {
+	name, rest, ok := wire.CString(body)
+	if !ok {
+		return
+	}
+	if value, _, ok := wire.CString(rest); ok && s.params[string(name)] != string(value) {
+		s.params[string(name)] = string(value)
+	}
+}

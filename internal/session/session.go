@@ -1,0 +1,201 @@
+package session
+
+import (
+	"hash/maphash"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// DefaultJournalLimit bounds the client bytes that a session keeps of its current unit, in bytes.
+const DefaultJournalLimit = 256 << 10
+
+// keepJournal is the journal's capacity that an idle session holds on to, in bytes.
+const keepJournal = 16 << 10
+
+// Mode is how much a session does about a lost upstream.
+type Mode uint8
+
+const (
+	// Full resumes idle sessions, replays what is provably without effect, and answers the rest precisely.
+	Full Mode = iota
+	// Read is as Full, for work without effects; reserved for the difference that transaction replay makes.
+	Read
+	// Off ends the client's connection with the upstream's, with a FATAL error in the protocol.
+	Off
+)
+
+// seed makes digests of this process comparable with each other and with nothing else.
+var seed = maphash.MakeSeed()
+
+// op is a request whose response is outstanding.
+type op struct {
+	kind     byte
+	commands uint16     // CommandCompletes seen so far, for Query
+	start    int        // where its message begins in the journal; -1 when the journal no longer has it
+	end      int        // where it ends
+	parse    *Statement // Parse with a journal that overflowed: the message itself
+}
+
+// Session is one client's session. It is not safe for concurrent use: the mount's lock guards it.
+type Session struct {
+	mode  Mode
+	limit int
+
+	status byte // transaction status that the client last saw in a ReadyForQuery
+
+	queue []op // outstanding requests; the first is at head
+	head  int
+
+	journal   []byte // client bytes of the unit, whole messages only
+	base      int    // where in it the unit begins
+	sent      int    // up to where it was handed to an upstream
+	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
+	tail      []byte // an incomplete client message
+	skipBody  int    // bytes of a large message's body still to come, already decided on
+
+	skipping bool // the server discards everything until Sync
+	copyIn   bool // the server reads CopyData
+	copied   bool // COPY was part of this unit
+	confused bool // a response came that no request explains
+
+	hash      maphash.Hash
+	delivered int64 // canonical bytes of this unit given to the client
+	verify    int64 // > 0: a replay is being compared, up to this many canonical bytes
+	verifySum uint64
+	streaming int // bytes of a server message that the client has seen the beginning of
+
+	statements statements
+	settings   settings
+	listens    map[string]string // channel as written -> LISTEN statement
+	state      sqltext.StateMask // what the session may hold on its server that cannot be carried over
+	params     map[string]string // ParameterStatus values that the client knows
+
+	local local  // the session answers itself
+	out   []byte // messages for the client that no server sent
+
+	ended          bool   // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
+	acceptReadOnly bool   // the next 25006 is meant for the client
+	saved          *saved // what the client knows, while a replay has not caught up with it
+	replays        int    // of the current unit
+}
+
+// New returns a session that is idle and has no upstream yet. limit <= 0 means DefaultJournalLimit.
+func New(mode Mode, limit int) *Session {
+	if limit <= 0 {
+		limit = DefaultJournalLimit
+	}
+	s := &Session{mode: mode, limit: limit, status: wire.StatusIdle, params: make(map[string]string)}
+	s.hash.SetSeed(seed)
+	return s
+}
+
+// Idle reports whether the client is owed nothing and has no transaction open.
+func (s *Session) Idle() bool { return s.status == wire.StatusIdle && !s.Busy() && !s.local.on }
+
+// Busy reports whether responses are outstanding.
+func (s *Session) Busy() bool { return s.head < len(s.queue) }
+
+// Status is the transaction status that the client believes in.
+func (s *Session) Status() byte { return s.status }
+
+// Answering reports whether the session answers its client itself until the failed transaction, or the segment that
+// failed, is over; it needs no upstream for that.
+func (s *Session) Answering() bool { return s.local.on }
+
+// Listening reports whether the client waits for notifications on any channel.
+func (s *Session) Listening() bool { return len(s.listens) > 0 }
+
+// TakeOut returns what the session itself has to tell its client, and forgets it.
+func (s *Session) TakeOut() []byte {
+	out := s.out
+	s.out = nil
+	return out
+}
+
+// Param is the value of a server parameter as the client knows it.
+func (s *Session) Param(name string) string { return s.params[name] }
+
+// options says how the session's server reads SQL.
+func (s *Session) options() sqltext.Options {
+	return sqltext.Options{NonStandardStrings: s.params["standard_conforming_strings"] == "off"}
+}
+
+func (s *Session) push(o op) { s.queue = append(s.queue, o) }
+
+func (s *Session) pop() {
+	s.head++
+	if s.head == len(s.queue) {
+		s.queue, s.head = s.queue[:0], 0
+	}
+}
+
+// outstanding is the queue without what was answered.
+func (s *Session) outstanding() []op { return s.queue[s.head:] }
+
+// headKind is the kind of the request that the next response answers, 0 when there is none.
+func (s *Session) headKind() byte {
+	if s.head < len(s.queue) {
+		return s.queue[s.head].kind
+	}
+	return 0
+}
+
+// message is the journal's copy of a request, nil when it has none.
+func (s *Session) message(o op) []byte {
+	if o.start < 0 || o.end > len(s.journal) {
+		return nil
+	}
+	return s.journal[o.start:o.end]
+}
+
+// endUnit forgets the unit: the server has said that the session is idle. Requests behind it in the queue begin the
+// next one.
+func (s *Session) endUnit() {
+	if s.delivered > 0 {
+		s.hash.Reset()
+		s.delivered = 0
+	}
+	s.verify, s.saved, s.replays = 0, nil, 0
+	s.copied, s.truncated, s.unitSets = false, false, false
+	s.statements.endUnit()
+	if s.Busy() {
+		if start := s.queue[s.head].start; start >= 0 {
+			s.dropBefore(start)
+		} else {
+			s.truncated = true
+		}
+		return
+	}
+	s.confused = false
+	s.dropJournal()
+}
+
+// dropJournal forgets the whole journal; what is still outstanding has no message in it any more.
+func (s *Session) dropJournal() {
+	s.journal, s.base, s.sent = s.journal[:0], 0, 0
+	if cap(s.journal) > keepJournal {
+		s.journal = nil
+	}
+	for i := range s.outstanding() {
+		s.queue[s.head+i].start = -1
+	}
+}
+
+// dropBefore forgets the journal up to the offset n. The bytes move only when more than half of them are dead, so that
+// a long pipeline does not pay for each of its segments.
+func (s *Session) dropBefore(n int) {
+	s.base = n
+	if s.base < keepJournal || s.base < len(s.journal)/2 {
+		return
+	}
+	s.journal = s.journal[:copy(s.journal, s.journal[s.base:])]
+	s.sent = max(0, s.sent-s.base)
+	for i := range s.outstanding() {
+		if o := &s.queue[s.head+i]; o.start >= 0 {
+			o.start -= s.base
+			o.end -= s.base
+		}
+	}
+	s.base = 0
+}

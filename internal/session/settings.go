@@ -1,0 +1,317 @@
+package session
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// settings are the run-time parameters that the client has set, as the statements that set them.
+type settings struct {
+	session map[string]string // name -> SQL, what outlives the transaction
+	order   []string          // names in the order in which they were last set: SET ROLE before what it allows
+
+	pending []change // of the open transaction, or of the statement that is not over yet
+	unknown bool     // something was set in a way that cannot be done again elsewhere
+}
+
+// change is one SET that is not committed yet, or a savepoint between them.
+type change struct {
+	savepoint string // a savepoint's name, when it is one
+	op        sqltext.SettingOp
+	name, sql string
+	local     bool
+	listen    bool
+}
+
+// restore is the SQL that brings a fresh upstream to the client's settings, empty when there is nothing to set.
+func (t *settings) restore() string {
+	if len(t.order) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, name := range t.order {
+		b.WriteString(t.session[name])
+		b.WriteString(";\n")
+	}
+	return b.String()
+}
+
+// commit makes what the transaction set the session's own.
+func (t *settings) commit() {
+	if len(t.pending) == 0 {
+		return
+	}
+	for _, c := range t.pending {
+		if c.savepoint != "" || c.local {
+			continue
+		}
+		switch c.op {
+		case sqltext.OpResetAll, sqltext.OpDiscardAll:
+			// RESET ALL leaves role and session authorization alone; DISCARD ALL does not.
+			maps.DeleteFunc(t.session, func(name, _ string) bool {
+				return c.op == sqltext.OpDiscardAll || name != "role" && name != "session_authorization"
+			})
+			t.order = slices.DeleteFunc(t.order, func(name string) bool { _, ok := t.session[name]; return !ok })
+		case sqltext.OpReset:
+			// A reset must be done again too: the startup packet or the role may have set another value.
+			t.set(c.name, c.sql)
+		default:
+			t.set(c.name, c.sql)
+		}
+	}
+	t.pending = t.pending[:0]
+}
+
+func (t *settings) set(name, sql string) {
+	if t.session == nil {
+		t.session = make(map[string]string)
+	}
+	if _, ok := t.session[name]; ok {
+		t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
+	}
+	t.session[name] = sql
+	t.order = append(t.order, name)
+}
+
+// rollback forgets what the transaction set.
+func (t *settings) rollback() { t.pending = t.pending[:0] }
+
+// failed is an error. Outside a transaction block it undoes all that its unit did; inside, ROLLBACK or ROLLBACK TO will
+// say what is undone.
+func (t *settings) failed(status byte) {
+	if status == wire.StatusIdle {
+		t.rollback()
+	}
+}
+
+// rollbackTo forgets what was set after the savepoint of that name.
+func (t *settings) rollbackTo(name string) {
+	for i := len(t.pending) - 1; i >= 0; i-- {
+		if t.pending[i].savepoint == name {
+			t.pending = t.pending[:i+1]
+			return
+		}
+	}
+}
+
+// commandComplete is a CommandComplete. Nearly all of them are told apart by a letter or two.
+func (s *Session) commandComplete(head byte, tag []byte) {
+	if len(tag) < 4 {
+		return
+	}
+	switch tag[0] {
+	case 'I', 'M', 'B': // INSERT, MERGE, MOVE, BEGIN
+	case 'U': // UPDATE, UNLISTEN
+		if tag[1] == 'N' {
+			s.command(head, tag)
+		}
+	case 'D': // DELETE; DISCARD, DEALLOCATE, DECLARE, DROP, DO
+		if tag[2] != 'L' {
+			s.command(head, tag)
+		}
+	case 'S': // SELECT; SET, SAVEPOINT, SHOW
+		if tag[2] != 'L' || s.callsSetConfig() {
+			s.command(head, tag)
+		}
+	case 'C': // COPY, COMMIT, CREATE, CLOSE, CALL
+		if tag[1] != 'O' || tag[2] != 'P' {
+			s.command(head, tag)
+		}
+	default: // ROLLBACK, RELEASE, RESET, LISTEN, PREPARE, FETCH, EXPLAIN, ...
+		s.command(head, tag)
+	}
+	switch head {
+	case wire.Execute:
+		s.pop()
+	case wire.Query:
+		s.queue[s.head].commands++
+	}
+}
+
+// command takes in a command that may have changed the session's state.
+func (s *Session) command(head byte, tag []byte) {
+	tag = bytes.TrimSuffix(tag, []byte{0})
+	word, _, _ := bytes.Cut(tag, []byte{' '})
+	switch string(word) {
+	case "COMMIT":
+		s.ended = head == wire.Execute
+		s.settings.commit()
+		return
+	case "FETCH", "CLOSE", "EXPLAIN", "SHOW", "VACUUM", "ANALYZE", "DROP", "CALL", "DO", "TRUNCATE", "LOCK":
+		return
+	}
+	var sql string
+	switch head {
+	case wire.Query:
+		sql = s.queryStatement(s.queue[s.head])
+	case wire.Execute:
+		sql = s.portalStatement(s.queue[s.head])
+	}
+	if string(word) == "ROLLBACK" {
+		s.rolledBack(sql)
+		return
+	}
+	if sql == "" {
+		s.settings.unknown = true // the unit outgrew the journal
+		return
+	}
+	switch string(word) {
+	case "SET", "RESET", "DISCARD":
+		s.set(sql)
+	case "SELECT":
+		s.setConfig(head, sql)
+	case "SAVEPOINT":
+		s.settings.pending = append(s.settings.pending, change{savepoint: lastWord(sql)})
+	case "LISTEN":
+		if s.listens == nil {
+			s.listens = make(map[string]string)
+		}
+		s.listens[lastWord(sql)] = sql
+	case "UNLISTEN":
+		if name := lastWord(sql); name == "*" {
+			clear(s.listens)
+		} else {
+			delete(s.listens, name)
+		}
+	case "PREPARE":
+		if name := wordAfter(sql, 1); name != "" && sqltext.Classify(sql, s.options()) == sqltext.Prepare {
+			s.statements.put(&Statement{name: unquote(name), SQL: sql})
+		}
+	case "DEALLOCATE":
+		if name := lastWord(sql); strings.EqualFold(name, "all") {
+			s.statements.dropAll()
+		} else {
+			s.statements.drop(unquote(name))
+		}
+	case "DECLARE":
+		if containsFold([]byte(sql), "hold") {
+			s.state |= stateHeldCursor
+		}
+	case "CREATE":
+		if sqltext.Classify(sql, s.options()) == sqltext.CreateTemp {
+			s.state |= stateTempTable
+		}
+	case "LOAD":
+		s.settings.unknown = true
+	}
+}
+
+func (s *Session) rolledBack(sql string) {
+	if sql != "" && sqltext.Classify(sql, s.options()) == sqltext.RollbackTo {
+		s.settings.rollbackTo(lastWord(sql))
+		return
+	}
+	s.ended = s.headKind() == wire.Execute
+	s.settings.rollback()
+}
+
+func (s *Session) set(sql string) {
+	st, ok := sqltext.ParseSetting(sql, s.options())
+	if !ok {
+		return // SET TRANSACTION, SET CONSTRAINTS, DISCARD PLANS: nothing outlives the transaction
+	}
+	s.settings.pending = append(s.settings.pending, change{
+		op: st.Op, name: st.Name, sql: st.SQL, local: st.Scope == sqltext.Local,
+	})
+	if st.Op == sqltext.OpDiscardAll {
+		s.statements.dropAll()
+		clear(s.listens)
+		s.state = 0
+	}
+}
+
+// queryStatement is the statement of a simple Query that the CommandComplete in hand belongs to.
+func (s *Session) queryStatement(o op) string {
+	msg := s.message(o)
+	if msg == nil {
+		return ""
+	}
+	text, _, _ := wire.CString(wire.Body(msg))
+	list, err := sqltext.Split(string(text), s.options())
+	if err != nil || int(o.commands) >= len(list) {
+		return ""
+	}
+	return list[o.commands].Text
+}
+
+// portalStatement is the SQL of the portal that an Execute runs.
+func (s *Session) portalStatement(o op) string {
+	bind := s.bindOf(o)
+	if bind == nil {
+		return ""
+	}
+	name, _ := statementOf(bind)
+	return s.statementText(name, o.start)
+}
+
+// bindOf finds the Bind of the portal that an Execute runs, in the journal before it.
+func (s *Session) bindOf(o op) (bind []byte) {
+	msg := s.message(o)
+	if msg == nil {
+		return nil
+	}
+	portal, _, _ := wire.CString(wire.Body(msg))
+	eachMessage(s.journal[s.base:o.start], func(m []byte) {
+		if m[0] == wire.Bind {
+			if p, _, ok := wire.CString(wire.Body(m)); ok && bytes.Equal(p, portal) {
+				bind = m
+			}
+		}
+	})
+	return bind
+}
+
+// statementText is the SQL that a prepared statement of that name had at an offset of the journal.
+func (s *Session) statementText(name []byte, before int) (sql string) {
+	found := false
+	eachMessage(s.journal[s.base:before], func(m []byte) {
+		if m[0] == wire.Parse {
+			if n, text := parseParts(m); bytes.Equal(n, name) {
+				sql, found = string(text), true
+			}
+		}
+	})
+	if found {
+		return sql
+	}
+	if len(name) == 0 {
+		if len(s.statements.unnamed) > 0 {
+			_, text := parseParts(s.statements.unnamed)
+			return string(text)
+		}
+		return ""
+	}
+	if st := s.statements.named[string(name)]; st != nil {
+		return st.Text()
+	}
+	return ""
+}
+
+func lastWord(sql string) string {
+	f := strings.Fields(strings.TrimRight(sql, "; \t\r\n"))
+	if len(f) == 0 {
+		return ""
+	}
+	return unquote(f[len(f)-1])
+}
+
+func wordAfter(sql string, n int) string {
+	f := strings.FieldsFunc(sql, func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '(' })
+	if len(f) <= n {
+		return ""
+	}
+	return f[n]
+}
+
+// unquote is an identifier as the server keeps it.
+func unquote(name string) string {
+	if len(name) >= 2 && name[0] == '"' && name[len(name)-1] == '"' {
+		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
+	}
+	return strings.ToLower(name)
+}

@@ -1,0 +1,261 @@
+package session
+
+import (
+	"bytes"
+	"hash/maphash"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// Statement is a prepared statement of the client's.
+type Statement struct {
+	// Parse is the client's Parse message, whole. Nil for a statement that SQL's PREPARE made.
+	Parse []byte
+	// SQL is the PREPARE statement of a statement that was made by SQL.
+	SQL string
+
+	name        string
+	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
+	upstream    uint64 // generation of the upstream that has it
+	unit        uint64 // unit in which it was made
+}
+
+// Name is the name that the client gave it; empty for the unnamed statement.
+func (st *Statement) Name() string { return st.name }
+
+// Description is the digest of the description that the client was given, 0 when it never asked for one.
+func (st *Statement) Description() uint64 { return st.description }
+
+func newStatement(parse []byte) *Statement {
+	name, _, _ := wire.CString(wire.Body(parse))
+	return &Statement{Parse: bytes.Clone(parse), name: string(name)}
+}
+
+// Text is the SQL that the statement runs.
+func (st *Statement) Text() string {
+	if st.Parse == nil {
+		return st.SQL
+	}
+	_, sql := parseParts(st.Parse)
+	return string(sql)
+}
+
+// parseParts reads the name and the SQL of a Parse message.
+func parseParts(msg []byte) (name, sql []byte) {
+	name, rest, ok := wire.CString(wire.Body(msg))
+	if !ok {
+		return nil, nil
+	}
+	sql, _, ok = wire.CString(rest)
+	if !ok {
+		return name, nil
+	}
+	return name, sql
+}
+
+// statements are the session's prepared statements.
+type statements struct {
+	named    map[string]*Statement
+	unnamed  []byte // the last Parse of the unnamed statement
+	unnamedD uint64 // its description
+
+	upstream  uint64 // generation of the current upstream
+	unnamedAt uint64 // generation that has the unnamed statement
+	missing   int    // named ones that the current upstream does not have
+	unit      uint64
+	closed    bool // one that stood before this unit is gone: the unit's beginning cannot be restored
+	describe  uint64
+}
+
+func (t *statements) endUnit() {
+	t.unit++
+	t.closed = false
+}
+
+// moved says that another upstream serves the session now; it has none of the statements.
+func (t *statements) moved() {
+	t.upstream++
+	t.missing = len(t.named)
+}
+
+func (t *statements) put(st *Statement) {
+	if t.named == nil {
+		t.named = make(map[string]*Statement)
+	}
+	if old, ok := t.named[st.name]; ok && old.upstream != t.upstream {
+		t.missing--
+	}
+	st.upstream, st.unit = t.upstream, t.unit
+	t.named[st.name] = st
+}
+
+func (t *statements) drop(name string) {
+	st, ok := t.named[name]
+	if !ok {
+		return
+	}
+	if st.upstream != t.upstream {
+		t.missing--
+	}
+	if st.unit != t.unit {
+		t.closed = true
+	}
+	delete(t.named, name)
+}
+
+func (t *statements) dropAll() {
+	for name := range t.named {
+		t.drop(name)
+	}
+}
+
+// parsed is a Parse that the server has completed.
+func (s *Session) parsed(o op) {
+	t := &s.statements
+	if o.parse != nil {
+		if o.parse.name != "" {
+			t.put(o.parse)
+		} else {
+			t.unnamed, t.unnamedD, t.unnamedAt = o.parse.Parse, 0, t.upstream
+		}
+		return
+	}
+	msg := s.message(o)
+	if msg == nil {
+		s.confused = true
+		return
+	}
+	if msg[wire.HeaderLen] == 0 {
+		t.unnamed = append(t.unnamed[:0], msg...)
+		t.unnamedD, t.unnamedAt = 0, t.upstream
+		return
+	}
+	t.put(newStatement(msg))
+}
+
+// closed is a Close that the server has completed.
+func (s *Session) closed(o op) {
+	if msg := s.message(o); msg != nil && len(msg) > wire.HeaderLen+1 && msg[wire.HeaderLen] == 'S' {
+		if name, _, ok := wire.CString(msg[wire.HeaderLen+1:]); ok {
+			s.statements.drop(string(name))
+		}
+	}
+}
+
+// described is a Describe of which the server's whole answer is known.
+func (s *Session) described(o op, sum uint64) {
+	msg := s.message(o)
+	if msg == nil || msg[wire.HeaderLen] != 'S' {
+		return
+	}
+	name, _, ok := wire.CString(msg[wire.HeaderLen+1:])
+	switch {
+	case !ok:
+	case len(name) == 0:
+		s.statements.unnamedD = sum
+	default:
+		if st := s.statements.named[string(name)]; st != nil {
+			st.description = sum
+		}
+	}
+}
+
+// DescriptionSum digests one message of a description: ParameterDescription with sum 0, then RowDescription or NoData
+// with the sum of that.
+func DescriptionSum(sum uint64, msg []byte) uint64 {
+	return sum*0x9E3779B97F4A7C15 ^ maphash.Bytes(seed, msg) | 1
+}
+
+// Missing lists the statements that the messages in p refer to and the current upstream does not have, those that p
+// itself makes left out. It is nil at once for a session that has never moved.
+func (s *Session) Missing(p ...[]byte) []*Statement {
+	t := &s.statements
+	if t.missing == 0 && (t.unnamedAt == t.upstream || len(t.unnamed) == 0) {
+		return nil
+	}
+	var list []*Statement
+	made := map[string]bool{}
+	need := func(name []byte) {
+		if made[string(name)] {
+			return
+		}
+		made[string(name)] = true
+		if len(name) == 0 {
+			if t.unnamedAt != t.upstream && len(t.unnamed) > 0 {
+				list = append(list, &Statement{Parse: bytes.Clone(t.unnamed), description: t.unnamedD})
+			}
+			return
+		}
+		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream {
+			list = append(list, st)
+		}
+	}
+	for _, part := range p {
+		eachMessage(part, func(msg []byte) {
+			if name, ok := statementOf(msg); ok {
+				need(name)
+			} else if msg[0] == wire.Parse {
+				name, _ := parseParts(msg)
+				made[string(name)] = true
+			} else if msg[0] == wire.Query && t.missing > 0 {
+				// SQL's EXECUTE and DEALLOCATE name statements in their text; all are restored rather than the text read.
+				if containsFold(msg, "execute") || containsFold(msg, "deallocate") {
+					for name := range t.named {
+						need([]byte(name))
+					}
+				}
+			}
+		})
+	}
+	return list
+}
+
+// statementOf is the prepared statement that a message uses.
+func statementOf(msg []byte) (name []byte, ok bool) {
+	body := wire.Body(msg)
+	switch msg[0] {
+	case wire.Bind:
+		_, rest, ok := wire.CString(body)
+		if !ok {
+			return nil, false
+		}
+		name, _, ok = wire.CString(rest)
+		return name, ok
+	case wire.Describe, wire.Close:
+		if len(body) == 0 || body[0] != 'S' {
+			return nil, false
+		}
+		name, _, ok = wire.CString(body[1:])
+		return name, ok
+	}
+	return nil, false
+}
+
+// Restored says that the upstream has the statement again.
+func (s *Session) Restored(st *Statement) {
+	t := &s.statements
+	if st.name == "" {
+		t.unnamedAt = t.upstream
+		return
+	}
+	if cur := t.named[st.name]; cur == st && st.upstream != t.upstream {
+		st.upstream = t.upstream
+		t.missing--
+	}
+}
+
+// eachMessage calls f with each whole message in p.
+func eachMessage(p []byte, f func(msg []byte)) {
+	for {
+		n, ok := wire.Size(p)
+		if !ok || n == 0 || n > len(p) {
+			return
+		}
+		f(p[:n])
+		p = p[n:]
+	}
+}
+
+func containsFold(b []byte, word string) bool {
+	return bytes.Contains(bytes.ToLower(b), []byte(word))
+}
