@@ -1,0 +1,272 @@
+package topology
+
+import (
+	"errors"
+	"time"
+)
+
+// hunt is a search for the writer.
+type hunt struct {
+	on     bool
+	quiet  bool      // nobody has said that the writer failed: the first search, an unanswered check
+	since  time.Time // of the first suspicion
+	ticket uint64    // a proof must have a higher number
+	cause  error
+	lost   time.Time // when it became certain that the old writer does not answer, or is none any more
+}
+
+// begin starts a hunt, or makes the one that is on as demanding as the new one would be.
+func (m *monitor) begin(h hunt) {
+	now := time.Now()
+	if m.hunt.on {
+		m.hunt.ticket = max(m.hunt.ticket, h.ticket)
+		m.hunt.quiet = m.hunt.quiet && h.quiet
+		if m.hunt.cause == nil {
+			m.hunt.cause = h.cause
+		}
+	} else {
+		m.hunt = h
+		m.hunt.on = true
+		m.resolveAt = now.Add(resolvePause)
+	}
+	m.floor = max(m.floor, m.hunt.ticket)
+	for _, t := range m.wanted(now) {
+		m.setMode(t, modeHunt)
+		t.asker.ask()
+	}
+}
+
+// end stops the hunt once the writer is proven. What was opened for it lingers for a while.
+func (m *monitor) end(now time.Time) {
+	if h := m.hunt; !h.lost.IsZero() {
+		w := m.writer()
+		m.log.Info("writer is proven", "writer", w.id, "epoch", m.mem.epoch, "took", now.Sub(h.since).Round(100*time.Microsecond))
+	}
+	m.hunt = hunt{}
+	m.settle(now)
+}
+
+// settle gives every asker the mode it has while nothing happens.
+func (m *monitor) settle(now time.Time) {
+	w := m.writer()
+	for _, t := range m.targets {
+		switch {
+		case t == w:
+			m.setMode(t, modeKeep)
+		case t.mode == modeHunt || t.mode == modeKeep:
+			t.lingerUntil = now.Add(linger)
+			m.setMode(t, modeLinger)
+		}
+	}
+}
+
+// observe takes the end of an attempt into account.
+func (m *monitor) observe(o observation) {
+	var t *target
+	for _, x := range m.targets {
+		if x.asker == o.asker {
+			t = x
+		}
+	}
+	if t == nil {
+		return // removed meanwhile
+	}
+	now := o.at
+	t.attempt, t.err = o.round, o.err
+	if o.round > t.checkOf {
+		t.checkAt = time.Time{}
+	}
+	if o.err == nil {
+		m.hear(t, &o)
+	} else {
+		m.miss(t, &o)
+	}
+	m.evaluate(now, true)
+}
+
+// hear takes an answer.
+func (m *monitor) hear(t *target, o *observation) {
+	t.answer, t.answered = &o.report, o.round
+	t.note, t.retryPause = "", 0
+	if o.report.InRecovery {
+		t.asReader = o.round
+	}
+	switch {
+	case o.report.ID != "" && o.report.Kind == KindAurora:
+		t.id = o.report.ID
+	default:
+		t.id = t.ep.String()
+	}
+}
+
+// miss takes a failure. A writer that does not answer is hunted, whoever asked; others are asked again, ever more seldom.
+func (m *monitor) miss(t *target, o *observation) {
+	if t.retryPause == 0 {
+		t.retryPause = time.Second
+		t.retryAt = o.at.Add(t.retryPause)
+	}
+	if t != m.writer() {
+		return
+	}
+	if !m.hunt.on {
+		m.begin(hunt{since: o.at, ticket: m.c.seq.Load(), cause: o.err})
+		return
+	}
+	m.hunt.quiet = false
+	if o.round > m.hunt.ticket {
+		m.gone(o.at, o.err)
+	}
+}
+
+// gone notes that the old writer certainly does not serve any more.
+func (m *monitor) gone(now time.Time, err error) {
+	if !m.hunt.on || !m.hunt.lost.IsZero() || m.mem.epoch == 0 {
+		return
+	}
+	m.hunt.lost = now
+	if err == nil {
+		err = errors.New("it is not the writer any more")
+	}
+	m.log.Info("failover began", "writer", m.mem.reign.id, "epoch", m.mem.epoch, "error", err,
+		"first", m.hunt.cause, "since", now.Sub(m.hunt.since).Round(100*time.Microsecond))
+}
+
+// evaluate decides on what has been seen, and publishes what follows. Fresh says that an attempt has ended.
+func (m *monitor) evaluate(now time.Time, fresh bool) {
+	var seen []sighting
+	var by []*target
+	for _, t := range m.targets {
+		if t.err != nil || t.answer == nil || t.answered <= m.floor {
+			continue
+		}
+		s := sighting{id: t.id, report: *t.answer, round: t.answered, asReader: t.asReader}
+		dup := false
+		for i := range seen {
+			if seen[i].id == s.id {
+				dup = true
+				if s.round > seen[i].round {
+					seen[i], by[i] = s, t
+				}
+			}
+		}
+		if !dup {
+			seen, by = append(seen, s), append(by, t)
+		}
+	}
+	old, oldProof := m.mem.reign, m.proof
+	v := decide(m.mem, seen)
+	for i, t := range by {
+		t.note = v.notes[i]
+	}
+	m.mem.learn(v, seen)
+	if v.split && !m.split {
+		m.log.Warn("two instances claim to be the writer on the same timeline; neither is used", "notes", v.notes)
+	}
+	m.split = v.split
+	if v.writer >= 0 {
+		m.proof = seen[v.writer].round
+	}
+	m.hearOfMembers(seen, v)
+	var f *Failover
+	if v.newEpoch && m.mem.epoch > 1 {
+		f = m.failover(old, now)
+	} else if v.writer < 0 {
+		for i := range seen {
+			if seen[i].id == m.mem.reign.id {
+				if !m.hunt.on {
+					m.begin(hunt{since: now, ticket: m.floor})
+				}
+				m.gone(now, nil)
+			}
+		}
+	}
+	m.publish(m.picture(now, seen), f, fresh, m.proof != oldProof)
+	if m.hunt.on && v.writer >= 0 && m.proof > m.hunt.ticket {
+		m.end(now)
+	} else if v.newEpoch && !m.hunt.on {
+		m.settle(now)
+	}
+}
+
+// failover describes the epoch that just began.
+func (m *monitor) failover(old reign, now time.Time) *Failover {
+	f := &Failover{Cluster: m.c.cfg.Name, Epoch: m.mem.epoch, Began: now}
+	last := m.c.snap.Load()
+	if f.Old, _ = last.Find(old.id); f.Old.ID == "" {
+		f.Old = Instance{ID: old.id, Boot: old.boot, Lag: -1}
+	}
+	if h := m.hunt; h.on {
+		lost := h.lost
+		if lost.IsZero() {
+			lost = now
+		}
+		f.Began = h.since
+		f.Detect, f.Find = lost.Sub(h.since), now.Sub(lost)
+		m.hunt.lost = lost
+	}
+	return f
+}
+
+// hearOfMembers follows Aurora's list of members: the writer's word, or anyone's until there is one.
+func (m *monitor) hearOfMembers(seen []sighting, v verdict) {
+	from := v.writer
+	if from < 0 && m.mem.epoch == 0 {
+		for i := range seen {
+			if len(seen[i].report.Members) > 0 {
+				from = i
+			}
+		}
+	}
+	if from < 0 || len(seen[from].report.Members) == 0 || seen[from].round == m.wordOf {
+		return
+	}
+	m.word, m.wordOf = seen[from].report.Members, seen[from].round
+	if m.c.cfg.HostPattern == "" {
+		return
+	}
+	known := make(map[string]bool)
+	added := false
+	for _, member := range m.word {
+		known[member.ID] = true
+		ep, err := m.c.cfg.memberEndpoint(member.ID)
+		if err != nil {
+			continue
+		}
+		if t := m.byEndpoint(ep); t != nil {
+			t.id = member.ID
+			continue
+		}
+		t := m.add(ep, member.ID, false)
+		added = true
+		if seed := m.seedOf(member.ID); seed != nil && seed.answer.Addr.IsValid() {
+			// It is reachable there, whether its own name is known yet or not.
+			t.addrs = append(t.addrs, seed.answer.Addr)
+			t.asker.order(func(o *orders) { o.addrs = t.addrs })
+		}
+		if m.hunt.on {
+			m.setMode(t, modeHunt)
+		}
+	}
+	rest := m.targets[:0]
+	for _, t := range m.targets {
+		if t.seed || known[t.id] {
+			rest = append(rest, t)
+		} else {
+			t.end()
+		}
+	}
+	m.targets = rest
+	if added {
+		m.resolve()
+	}
+}
+
+// seedOf returns the seed that answered as this instance.
+func (m *monitor) seedOf(id string) *target {
+	for _, t := range m.targets {
+		if t.seed && t.id == id && t.answer != nil {
+			return t
+		}
+	}
+	return nil
+}

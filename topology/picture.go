@@ -1,0 +1,142 @@
+package topology
+
+import (
+	"errors"
+	"time"
+)
+
+// staleMember is how old Aurora's knowledge of a member may be before the member no longer counts as alive by it.
+const staleMember = time.Minute
+
+// picture makes the snapshot of what is known.
+func (m *monitor) picture(now time.Time, seen []sighting) *Snapshot {
+	s := &Snapshot{
+		Epoch: m.mem.epoch, Kind: m.c.snap.Load().Kind, SystemID: m.mem.systemID, Timeline: m.mem.reign.timeline,
+		Round: m.c.seq.Load(), At: now,
+	}
+	proven := make(map[string]bool, len(seen))
+	for i := range seen {
+		proven[seen[i].id] = true
+	}
+	done := make(map[string]bool, len(m.targets))
+	for _, each := range m.targets {
+		if each.answer != nil {
+			s.Kind = each.answer.Kind
+		}
+		id := each.id
+		if id == "" {
+			if each.seed && m.covered(each) {
+				continue
+			}
+			id = each.ep.String()
+		}
+		if done[id] {
+			continue
+		}
+		done[id] = true
+		t := each
+		if best := m.byID(id); best != nil {
+			t = best
+		}
+		in, a := m.instance(id, t, proven[id])
+		s.Instances = append(s.Instances, in)
+		s.attempts = append(s.attempts, a)
+	}
+	if m.c.cfg.Kind != KindAuto {
+		s.Kind = m.c.cfg.Kind
+	}
+	s.refusal, s.refusedSince = refusal(s.attempts)
+	return s
+}
+
+// instance is what is known of one instance. Seen says that its own answer counted in the decision.
+func (m *monitor) instance(id string, t *target, seen bool) (Instance, attempt) {
+	in := Instance{ID: id, Endpoint: t.ep, Addrs: t.addrs, Lag: -1}
+	a := attempt{round: t.attempt, err: t.err, note: t.note}
+	for _, other := range m.targets { // a seed may have asked it, later than its own endpoint
+		if other.id == id && other != t && other.attempt > a.round && other.err == nil {
+			a = attempt{round: other.attempt, note: other.note}
+			t = other
+		}
+	}
+	if t.answer != nil {
+		in.Boot = t.answer.Boot
+		if len(in.Addrs) == 0 && t.answer.Addr.IsValid() {
+			in.Addrs = append(in.Addrs, t.answer.Addr)
+		}
+	}
+	word, told := m.told(id)
+	reign := m.mem.epoch > 0 && m.mem.reign.id == id && !m.split
+	switch {
+	case reign && (m.proof == t.answered || !seen):
+		in.Role, in.Round, in.Boot, in.Lag = Writer, m.proof, m.mem.reign.boot, 0
+	case t.err == nil && t.answer != nil && t.answer.InRecovery && m.ours(t):
+		in.Role, in.Round, in.Lag = Reader, t.answered, t.answer.Lag
+		if told && m.wordOf > in.Round && t.doubt < in.Round {
+			in.Round = m.wordOf
+		}
+	case t.err == nil && t.answer == nil && told && !word.IsWriter && t.doubt == 0 && word.LastUpdate < staleMember:
+		in.Role, in.Round = Reader, m.wordOf
+	}
+	if in.Role == Reader && told && word.Lag >= 0 {
+		in.Lag = word.Lag
+	}
+	return in, a
+}
+
+// ours tells whether an instance belongs to the same database system as the cluster's first writer.
+func (m *monitor) ours(t *target) bool {
+	return t.answer.SystemID == "" || m.mem.systemID == "" || t.answer.SystemID == m.mem.systemID
+}
+
+func (m *monitor) told(id string) (Member, bool) {
+	for _, w := range m.word {
+		if w.ID == id {
+			return w, true
+		}
+	}
+	return Member{}, false
+}
+
+// refusal returns an error if every instance that can be reached refuses the login, and the number of the oldest such attempt.
+func refusal(attempts []attempt) (error, uint64) {
+	var first error
+	var since uint64
+	for _, a := range attempts {
+		refused := (*LoginRefusedError)(nil)
+		switch {
+		case a.round == 0, a.err == nil:
+			return nil, 0
+		case errors.As(a.err, &refused):
+			if first == nil || a.round < since {
+				first, since = a.err, a.round
+			}
+		}
+	}
+	return first, since
+}
+
+// publish makes a snapshot the current one and tells those whom it concerns.
+func (m *monitor) publish(s *Snapshot, f *Failover, fresh, proven bool) {
+	old := m.c.snap.Load()
+	changed := !old.same(s)
+	if !changed && !fresh {
+		return
+	}
+	m.c.snap.Store(s)
+	m.c.broadcast(proven || changed || s.refusal != nil)
+	if changed {
+		if m.c.cfg.OnChange != nil {
+			m.c.cfg.OnChange(old, s)
+		}
+	}
+	if f != nil {
+		f.New, _ = s.Writer()
+		m.c.metrics.failover(*f)
+		m.log.Info("writer is now another", "writer", f.New.ID, "was", f.Old.ID, "epoch", f.Epoch,
+			"took", f.Detect+f.Find, "detect", f.Detect, "find", f.Find)
+		if m.c.cfg.OnFailover != nil {
+			m.c.cfg.OnFailover(*f)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package topology
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// NewPostgresProber makes a prober of PostgreSQL servers from a function that logs in. With KindAuto each server is asked
+// what it is.
+func NewPostgresProber(kind Kind, connect func(ctx context.Context, ep Endpoint, addrs []netip.Addr) (*pgconn.PgConn, error)) Prober {
+	return &postgresProber{kind: kind, connect: connect}
+}
+
+type postgresProber struct {
+	kind    Kind
+	connect func(ctx context.Context, ep Endpoint, addrs []netip.Addr) (*pgconn.PgConn, error)
+}
+
+// postgresSession is a probe connection. What cannot change while a server process lives is asked once, at the login.
+type postgresSession struct {
+	wire   *postgresWire
+	kind   Kind
+	fixed  Report
+	coarse bool // the WAL position functions raise here
+}
+
+// Open implements [Prober].
+func (p *postgresProber) Open(ctx context.Context, ep Endpoint, addrs []netip.Addr) (Session, error) {
+	conn, err := p.connect(ctx, ep, addrs)
+	if err != nil {
+		if refusesLogin(err) {
+			return nil, &LoginRefusedError{Err: err}
+		}
+		return nil, err
+	}
+	w, err := newPostgresWire(conn)
+	if err != nil {
+		return nil, fmt.Errorf("topology: probe %v: %w", ep, err)
+	}
+	s := &postgresSession{wire: w, kind: p.kind}
+	if err := s.introduce(ctx); err != nil {
+		_ = w.close() // the error is the one that counts
+		return nil, fmt.Errorf("topology: probe %v: %w", ep, err)
+	}
+	return s, nil
+}
+
+// Probe implements [Session].
+func (s *postgresSession) Probe(ctx context.Context) (Report, error) {
+	switch s.kind {
+	case KindAurora:
+		return s.probeAurora(ctx)
+	case KindNone:
+		return s.fixed, nil
+	}
+	return s.probeReplication(ctx)
+}
+
+// Close implements [Session].
+func (s *postgresSession) Close() error { return s.wire.close() }
+
+// The boot is the postmaster's start and the reset of its statistics: the recovery from the crash of one server process, in
+// which all connections die too, changes only the second.
+const (
+	introduceBoot   = `select (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint`
+	introduceReset  = `select (extract(epoch from stats_reset) * 1000000)::bigint from pg_catalog.pg_stat_bgwriter`
+	introduceSystem = `select system_identifier from pg_catalog.pg_control_system()`
+	introduceAurora = `select pg_catalog.to_regproc('pg_catalog.aurora_replica_status') is not null`
+	introduceID     = `select pg_catalog.aurora_db_instance_identifier()`
+)
+
+// introduce asks what stays the same for the life of the connection, in one round trip. Each answer is optional.
+func (s *postgresSession) introduce(ctx context.Context) error {
+	all, err := s.wire.query(ctx, introduceBoot, introduceReset, introduceSystem, introduceAurora)
+	if err != nil {
+		return err
+	}
+	s.fixed = Report{Kind: KindReplication, Lag: -1, Addr: s.wire.addr}
+	if boot := all[0].value(); boot != "" {
+		s.fixed.Boot = boot + "." + all[1].value()
+	}
+	s.fixed.SystemID = all[2].value()
+	aurora := all[3].value() == "t"
+	switch {
+	case s.kind == KindAuto && aurora:
+		s.kind = KindAurora
+	case s.kind == KindAuto && all[0].err != nil && all[3].err != nil:
+		s.kind, s.fixed.Kind = KindNone, KindNone // nothing that could be asked like a PostgreSQL server
+	case s.kind == KindAuto:
+		s.kind = KindReplication
+	case s.kind == KindAurora && !aurora:
+		return errors.New("not an Aurora instance: it has no function aurora_replica_status")
+	}
+	if s.kind == KindAurora {
+		if all, err = s.wire.query(ctx, introduceID); err != nil {
+			return err
+		}
+		if all[0].err != nil {
+			return fmt.Errorf("ask the instance's identifier: %w", all[0].err)
+		}
+		s.fixed.Kind, s.fixed.ID = KindAurora, all[0].value()
+	}
+	return nil
+}
+
+// refusesLogin tells errors of a login that will be the same next time from those that may pass.
+func refusesLogin(err error) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000" || pg.Code == "42501"
+	}
+	var (
+		verify  *tls.CertificateVerificationError
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+		alert   tls.AlertError
+		record  tls.RecordHeaderError
+	)
+	return errors.As(err, &verify) || errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &alert) ||
+		errors.As(err, &record) || strings.Contains(err.Error(), "server refused TLS connection")
+}
+
+// milliseconds reads a number of them as a duration; -1 if there is none.
+func milliseconds(text string) time.Duration {
+	var ms float64
+	if _, err := fmt.Sscanf(text, "%g", &ms); err != nil || ms < 0 {
+		return -1
+	}
+	return time.Duration(ms * float64(time.Millisecond))
+}
