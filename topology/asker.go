@@ -34,6 +34,8 @@ type asker struct {
 	out  chan<- observation
 	wake chan struct{} // capacity 1
 
+	attrs metric.MeasurementOption
+
 	mu     sync.Mutex // guards the orders
 	orders orders
 
@@ -70,7 +72,7 @@ type observation struct {
 }
 
 func newAsker(c *Cluster, ep Endpoint, addrs []netip.Addr, out chan<- observation) *asker {
-	return &asker{c: c, ep: ep, out: out, wake: make(chan struct{}, 1), pace: newPace(), orders: orders{addrs: addrs}}
+	return &asker{c: c, ep: ep, out: out, wake: make(chan struct{}, 1), pace: newPace(), attrs: c.metrics.of(ep), orders: orders{addrs: addrs}}
 }
 
 // order changes the orders and wakes the asker.
@@ -208,7 +210,7 @@ func (a *asker) probe(ctx context.Context, obs *observation) (Report, error) {
 		}
 		return Report{}, err
 	}
-	a.c.metrics.probes.Record(ctx, time.Since(start).Seconds(), metric.WithAttributes(a.c.metrics.cluster))
+	a.c.metrics.probes.Record(ctx, time.Since(start).Seconds(), a.attrs)
 	return r, nil
 }
 

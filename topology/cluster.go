@@ -159,10 +159,9 @@ func (c *Cluster) Suspect(instanceID string, cause error) Ticket {
 
 // Check says that work in flight at the instance has been unanswered for a while. The instance is asked on its own
 // connection: unanswered for the probe timeout, it is suspected; well before that, the others are asked too, and one that
-// proves to be the writer of a newer epoch wins at once. Check does not block. The ticket is the moment of the call.
-func (c *Cluster) Check(instanceID string) Ticket {
+// proves to be the writer of a newer epoch wins at once. Check does not block and may be called by thousands at once.
+func (c *Cluster) Check(instanceID string) {
 	c.mu.Lock()
-	t := Ticket(c.seq.Load())
 	if c.inbox.checks == nil {
 		c.inbox.checks = make(map[string]time.Time)
 	}
@@ -171,8 +170,10 @@ func (c *Cluster) Check(instanceID string) Ticket {
 	}
 	c.mu.Unlock()
 	c.nudge()
-	return t
 }
+
+// Now returns the ticket of this moment without a suspicion: a [Cluster.Pick] with it confirms what the snapshot says.
+func (c *Cluster) Now() Ticket { return Ticket(c.seq.Load()) }
 
 // nudge tells the monitor to look into its inbox.
 func (c *Cluster) nudge() {

@@ -86,7 +86,7 @@ func (m *monitor) observe(o observation) {
 
 // hear takes an answer.
 func (m *monitor) hear(t *target, o *observation) {
-	t.answer, t.answered = &o.report, o.round
+	t.answer, t.answered, t.heardAt = &o.report, o.round, o.at
 	t.note, t.retryPause = "", 0
 	if o.report.InRecovery {
 		t.asReader = o.round
@@ -180,7 +180,7 @@ func (m *monitor) evaluate(now time.Time, fresh bool) {
 			}
 		}
 	}
-	m.publish(m.picture(now, seen), f, fresh, m.proof != oldProof)
+	m.publish(m.picture(now, seen, v), f, fresh, m.proof != oldProof)
 	if m.hunt.on && v.writer >= 0 && m.proof > m.hunt.ticket {
 		m.end(now)
 	} else if v.newEpoch && !m.hunt.on {

@@ -51,6 +51,7 @@ func (m *metrics) failover(f Failover) {
 	}
 }
 
-func (m *metrics) probe(instance string, d time.Duration) {
-	m.probes.Record(context.Background(), d.Seconds(), metric.WithAttributes(m.cluster, attribute.String("fairlead.instance", instance)))
+// of is the attributes of what is measured at one endpoint, made once: probes come in hundreds a second.
+func (m *metrics) of(ep Endpoint) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(m.cluster, attribute.String("fairlead.instance", ep.String())))
 }

@@ -57,11 +57,12 @@ type target struct {
 	addrs    []netip.Addr
 	answer   *Report // the latest
 	answered uint64  // number of the probe that brought it
-	asReader uint64  // number of the latest probe answered as a reader
-	attempt  uint64  // number of the latest attempt, whatever its end
-	err      error   // how it ended
-	note     string  // why the answer was not taken at its word
-	doubt    uint64  // a suspicion against it: only its own answer to a later probe counts
+	heardAt  time.Time
+	asReader uint64 // number of the latest probe answered as a reader
+	attempt  uint64 // number of the latest attempt, whatever its end
+	err      error  // how it ended
+	note     string // why the answer was not taken at its word
+	doubt    uint64 // a suspicion against it: only its own answer to a later probe counts
 
 	mode        mode
 	lingerUntil time.Time
@@ -187,11 +188,12 @@ func (m *monitor) read(in inbox, now time.Time) {
 		}
 	}
 	if in.needAny > 0 {
-		for _, t := range m.wanted(now) {
-			t.asker.ask()
-		}
+		m.askAll(now)
 	}
 	if m.hunt.on {
+		if now.Sub(m.hunt.since) > relaxAfter {
+			m.askAll(now)
+		}
 		return
 	}
 	if w := m.writer(); w == nil || m.split {
@@ -224,7 +226,7 @@ func (m *monitor) suspect(id string, s suspicion) {
 // check asks an instance whose work is unanswered.
 func (m *monitor) check(id string, at time.Time) {
 	t := m.byID(id)
-	if t == nil || !t.checkAt.IsZero() {
+	if t == nil || !t.checkAt.IsZero() || at.Sub(t.heardAt) < m.c.cfg.ProbeTimeout/10 {
 		return
 	}
 	t.checkOf = m.c.seq.Load()
@@ -324,11 +326,16 @@ func (m *monitor) refresh(now time.Time) {
 	if w == nil || w.answer == nil {
 		return
 	}
+	m.floor = m.c.seq.Load()
 	if w.answer.Kind == KindAurora {
 		w.asker.ask()
 		return
 	}
-	m.floor = m.c.seq.Load()
+	m.askAll(now)
+}
+
+// askAll asks every instance once.
+func (m *monitor) askAll(now time.Time) {
 	for _, t := range m.wanted(now) {
 		t.asker.ask()
 	}

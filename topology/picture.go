@@ -9,14 +9,20 @@ import (
 const staleMember = time.Minute
 
 // picture makes the snapshot of what is known.
-func (m *monitor) picture(now time.Time, seen []sighting) *Snapshot {
+func (m *monitor) picture(now time.Time, seen []sighting, v verdict) *Snapshot {
 	s := &Snapshot{
 		Epoch: m.mem.epoch, Kind: m.c.snap.Load().Kind, SystemID: m.mem.systemID, Timeline: m.mem.reign.timeline,
 		Round: m.c.seq.Load(), At: now,
 	}
-	proven := make(map[string]bool, len(seen))
+	// A silent writer keeps its role until it or another says otherwise.
+	writer := ""
+	if v.writer >= 0 || !m.split && m.mem.epoch > 0 {
+		writer = m.mem.reign.id
+	}
 	for i := range seen {
-		proven[seen[i].id] = true
+		if v.writer < 0 && seen[i].id == writer {
+			writer = ""
+		}
 	}
 	done := make(map[string]bool, len(m.targets))
 	for _, each := range m.targets {
@@ -38,19 +44,19 @@ func (m *monitor) picture(now time.Time, seen []sighting) *Snapshot {
 		if best := m.byID(id); best != nil {
 			t = best
 		}
-		in, a := m.instance(id, t, proven[id])
+		in, a := m.instance(id, t, id == writer)
 		s.Instances = append(s.Instances, in)
 		s.attempts = append(s.attempts, a)
 	}
 	if m.c.cfg.Kind != KindAuto {
 		s.Kind = m.c.cfg.Kind
 	}
-	s.refusal, s.refusedSince = refusal(s.attempts)
+	s.refusedSince, s.refusal = refusal(s.attempts)
 	return s
 }
 
-// instance is what is known of one instance. Seen says that its own answer counted in the decision.
-func (m *monitor) instance(id string, t *target, seen bool) (Instance, attempt) {
+// instance is what is known of one instance.
+func (m *monitor) instance(id string, t *target, writer bool) (Instance, attempt) {
 	in := Instance{ID: id, Endpoint: t.ep, Addrs: t.addrs, Lag: -1}
 	a := attempt{round: t.attempt, err: t.err, note: t.note}
 	for _, other := range m.targets { // a seed may have asked it, later than its own endpoint
@@ -66,9 +72,8 @@ func (m *monitor) instance(id string, t *target, seen bool) (Instance, attempt) 
 		}
 	}
 	word, told := m.told(id)
-	reign := m.mem.epoch > 0 && m.mem.reign.id == id && !m.split
 	switch {
-	case reign && (m.proof == t.answered || !seen):
+	case writer:
 		in.Role, in.Round, in.Boot, in.Lag = Writer, m.proof, m.mem.reign.boot, 0
 	case t.err == nil && t.answer != nil && t.answer.InRecovery && m.ours(t):
 		in.Role, in.Round, in.Lag = Reader, t.answered, t.answer.Lag
@@ -99,21 +104,21 @@ func (m *monitor) told(id string) (Member, bool) {
 }
 
 // refusal returns an error if every instance that can be reached refuses the login, and the number of the oldest such attempt.
-func refusal(attempts []attempt) (error, uint64) {
+func refusal(attempts []attempt) (uint64, error) {
 	var first error
 	var since uint64
 	for _, a := range attempts {
 		refused := (*LoginRefusedError)(nil)
 		switch {
 		case a.round == 0, a.err == nil:
-			return nil, 0
+			return 0, nil
 		case errors.As(a.err, &refused):
 			if first == nil || a.round < since {
 				first, since = a.err, a.round
 			}
 		}
 	}
-	return first, since
+	return since, first
 }
 
 // publish makes a snapshot the current one and tells those whom it concerns.
