@@ -40,8 +40,9 @@ type verdict struct {
 	notes    map[int]string // why an answer was not taken at its word, by sighting
 }
 
-// decide finds the writer among the answers of one round. It changes nothing.
-func decide(m *memory, seen []sighting) verdict {
+// decide finds the writer among the answers of one round. It changes nothing. Settled says that the writer of the current epoch
+// has answered in this round too, or failed to: until then, only who is certainly newer can take its place.
+func decide(m *memory, seen []sighting, settled bool) verdict {
 	v := verdict{writer: -1, notes: make(map[int]string)}
 	systemID := m.systemID
 	var claims []int
@@ -64,6 +65,8 @@ func decide(m *memory, seen []sighting) verdict {
 			v.notes[i] = "an old writer, superseded and not restarted since"
 		case s.report.Timeline != 0 && s.report.Timeline < m.top:
 			v.notes[i] = fmt.Sprintf("an old writer, on timeline %d when the cluster is on %d", s.report.Timeline, m.top)
+		case !settled && m.epoch > 0 && s.id != m.reign.id && !m.newer(s):
+			v.notes[i] = "claims to be the writer, but " + m.reign.id + " has not been heard yet"
 		default:
 			claims = append(claims, i)
 		}
@@ -118,9 +121,9 @@ func (m *memory) prefer(seen []sighting, a, b int) (int, bool) {
 	}
 	// An instance that was a reader while the other was already the writer became the writer later.
 	switch {
-	case m.current(x) && y.asReader > m.reign.since:
+	case m.current(x) && m.newer(y):
 		return b, true
-	case m.current(y) && x.asReader > m.reign.since:
+	case m.current(y) && m.newer(x):
 		return a, true
 	}
 	votes := 0
@@ -147,6 +150,14 @@ func (m *memory) prefer(seen []sighting, a, b int) (int, bool) {
 		return b, true
 	}
 	return 0, false
+}
+
+// newer tells whether a claim is certainly younger than the current reign, whatever the writer of that would say.
+func (m *memory) newer(s *sighting) bool {
+	if s.report.Timeline != 0 && m.reign.timeline != 0 {
+		return s.report.Timeline > m.reign.timeline
+	}
+	return s.asReader > m.reign.since
 }
 
 // current tells whether an answer comes from the reign of the current epoch.

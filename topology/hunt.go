@@ -28,12 +28,12 @@ func (m *monitor) begin(h hunt) {
 		m.hunt = h
 		m.hunt.on = true
 		m.resolveAt = now.Add(resolvePause)
+		for _, t := range m.wanted(now) {
+			m.setMode(t, modeHunt)
+			t.asker.ask()
+		}
 	}
 	m.floor = max(m.floor, m.hunt.ticket)
-	for _, t := range m.wanted(now) {
-		m.setMode(t, modeHunt)
-		t.asker.ask()
-	}
 }
 
 // end stops the hunt once the writer is proven. What was opened for it lingers for a while.
@@ -154,7 +154,8 @@ func (m *monitor) evaluate(now time.Time, fresh bool) {
 		}
 	}
 	old, oldProof := m.mem.reign, m.proof
-	v := decide(m.mem, seen)
+	w := m.writer()
+	v := decide(m.mem, seen, w == nil || w.attempt > m.floor)
 	for i, t := range by {
 		t.note = v.notes[i]
 	}
