@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+GO ?= go
+
+.PHONY: help setup demo test race bench lint compat generate
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing on this machine (PostgreSQL)
+	@scripts/setup
+
+demo: setup ## kill a writer under load, three ways side by side; a table and out/demo.svg
+	$(GO) run ./cmd/fairlead demo
+
+test: setup ## every test
+	$(GO) test ./...
+	cd examples && $(GO) test ./...
+
+race: setup ## every test, with the race detector
+	$(GO) test -race ./...
+
+bench: setup ## what it costs and how fast it fails over, against pgx in the same run
+	scripts/bench
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	cd examples && $(GO) vet ./...
+
+compat: setup ## pgx's own tests, run through the driver
+	scripts/compat
+
+generate: ## renew generated files
+	$(GO) generate ./...
