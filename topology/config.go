@@ -68,11 +68,12 @@ type Failover struct {
 // endpoint. It returns "" for any other host, and for an RDS Proxy, behind which instances have other names.
 func HostPatternOf(host string) string {
 	labels := strings.Split(strings.TrimSuffix(strings.ToLower(host), "."), ".")
-	rds := len(labels) - 3 // "rds" in <id>.<hash>.<region>.rds.amazonaws.com and its kin under amazonaws.com.cn
-	if rds > 0 && labels[rds] != "rds" {
-		rds--
+	if len(labels) < 6 {
+		return ""
 	}
-	if rds < 3 || labels[rds] != "rds" || labels[rds+1] != "amazonaws" {
+	// <id>.<hash>.<region>.rds.amazonaws.com, or <id>.<hash>.rds.<region>.amazonaws.com.cn
+	domain := strings.Join(labels[4:], ".")
+	if labels[2] != "rds" && labels[3] != "rds" || domain != "amazonaws.com" && domain != "amazonaws.com.cn" {
 		return ""
 	}
 	hash := labels[1]
