@@ -244,3 +244,6 @@ func final(err error) bool {
 	var cert *tls.CertificateVerificationError
 	return errors.As(err, &cert) || strings.Contains(err.Error(), "server refused TLS connection")
 }
+
+// ConnectTimeout bounds one login.
+func (l *Login) ConnectTimeout() time.Duration { return l.base.ConnectTimeout }

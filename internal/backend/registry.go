@@ -142,6 +142,7 @@ func (r *Registry) beat() (busy bool) {
 }
 
 func (r *Registry) add(u *Upstream, want topology.Want) {
+	u.heard.Store(r.tick.Load())
 	r.mu.Lock()
 	r.upstreams[u] = want
 	r.mu.Unlock()

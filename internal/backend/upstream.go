@@ -30,6 +30,7 @@ type Upstream struct {
 	registry *Registry
 
 	waiting atomic.Uint32 // tick at which the server was last heard of while work is in flight; 0: nothing is
+	heard   atomic.Uint32 // tick at which the server was last heard of
 	killed  atomic.Pointer[error]
 	closed  atomic.Bool
 }
@@ -72,11 +73,12 @@ func (u *Upstream) Begin() {
 
 // Heard says that the server has sent something; idle that nothing is in flight any more.
 func (u *Upstream) Heard(idle bool) {
+	now := u.registry.tick.Load()
+	u.heard.Store(now)
 	if idle {
-		u.waiting.Store(0)
-	} else {
-		u.waiting.Store(u.registry.tick.Load())
+		now = 0
 	}
+	u.waiting.Store(now)
 }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline are those of net.Conn.
@@ -150,11 +152,27 @@ func (u *Upstream) Cancel(ctx context.Context) error {
 	return pg.CancelRequest(ctx)
 }
 
-// Unheard reports whether the upstream has been quiet for so long that it may have died unnoticed.
-func (u *Upstream) Unheard(since uint32) bool { return u.registry.tick.Load()-since > 1 }
+// Stale reports whether the upstream has been idle for so long that it is worth a look whether it still lives.
+func (u *Upstream) Stale() bool {
+	return u.waiting.Load() == 0 && (u.registry.tick.Load()-u.heard.Load() > 1 || u.registry.asleep.Load())
+}
 
-// Tick is the registry's coarse clock.
-func (u *Upstream) Tick() uint32 { return u.registry.tick.Load() }
+// Readable reports whether a read would not block: the server sent something, or has closed. Where that cannot be told
+// it is false.
+func (u *Upstream) Readable() bool {
+	if len(u.early) > 0 {
+		return true
+	}
+	u.heard.Store(u.registry.tick.Load())
+	return readable(rawConn(u.conn))
+}
+
+// Unread puts bytes back in front of the next Read or Exchange.
+func (u *Upstream) Unread(b []byte) {
+	if len(b) > 0 {
+		u.early = append(append([]byte(nil), b...), u.early...)
+	}
+}
 
 // countedConn counts what was given to the kernel. It stands below TLS, where Write cannot tell.
 type countedConn struct {

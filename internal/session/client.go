@@ -23,6 +23,19 @@ type Out struct {
 // Empty reports whether there is nothing to send.
 func (o Out) Empty() bool { return len(o.Head) == 0 && len(o.Body) == 0 }
 
+// Special reports whether there is more to do than to send Body.
+func (o Out) Special() bool {
+	return o.Skip > 0 || len(o.Head) > 0 || len(o.Body) == 0 || o.Lost || o.End
+}
+
+// Bytes is all that is to be sent.
+func (o Out) Bytes() []byte {
+	if len(o.Head) == 0 {
+		return o.Body
+	}
+	return append(bytes.Clone(o.Head), o.Body...)
+}
+
 // Client takes bytes that the client wants to send and returns what the upstream is to get of them: whole messages,
 // and large ones as they come. While the session answers itself, nothing.
 func (s *Session) Client(p []byte) (out Out) {

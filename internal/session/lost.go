@@ -57,7 +57,8 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	s.abandonReplay()
 	s.statements.moved()
 	skipping := s.skipping
-	s.skipping, s.acceptReadOnly = false, false
+	refused := s.refusedReadOnly && s.status == wire.StatusIdle && !s.truncated && !s.confused && !s.copied
+	s.skipping, s.acceptReadOnly, s.refusedReadOnly = false, false, false
 	defer func() { s.copyIn = false }()
 	switch {
 	case s.local.on:
@@ -66,7 +67,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		s.out = append(s.out, s.lastWords(cause)...)
 		return Ended, ReasonEnded
 	case s.sentBusy():
-		if s.replays < maxReplays && s.replayable() {
+		if s.replays < maxReplays && (refused || s.replayable()) {
 			return Replay, s.replayReason()
 		}
 		return s.fail(cause, nil)

@@ -242,6 +242,8 @@ func (s *Session) take(kind byte, msg []byte) (Event, wire.Error) {
 		s.ready(head, msg[wire.HeaderLen])
 	case wire.ParameterStatus:
 		s.parameter(wire.Body(msg))
+	case wire.NotificationResponse:
+		s.notification(msg)
 	}
 	return None, wire.Error{}
 }

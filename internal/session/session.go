@@ -57,6 +57,7 @@ type Session struct {
 	skipping bool // the server discards everything until Sync
 	copyIn   bool // the server reads CopyData
 	copied   bool // COPY was part of this unit
+	unitSets bool // set_config may have been called in this unit
 	confused bool // a response came that no request explains
 
 	hash      maphash.Hash
@@ -71,13 +72,17 @@ type Session struct {
 	state      sqltext.StateMask // what the session may hold on its server that cannot be carried over
 	params     map[string]string // ParameterStatus values that the client knows
 
+	pid      uint32 // of the upstream
+	shownPID uint32 // that the client was given
+
 	local local  // the session answers itself
 	out   []byte // messages for the client that no server sent
 
-	ended          bool   // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
-	acceptReadOnly bool   // the next 25006 is meant for the client
-	saved          *saved // what the client knows, while a replay has not caught up with it
-	replays        int    // of the current unit
+	ended           bool   // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
+	refusedReadOnly bool   // what is in flight was refused as read-only, and is lost
+	acceptReadOnly  bool   // the next 25006 is meant for the client
+	saved           *saved // what the client knows, while a replay has not caught up with it
+	replays         int    // of the current unit
 }
 
 // New returns a session that is idle and has no upstream yet. limit <= 0 means DefaultJournalLimit.

@@ -89,6 +89,14 @@ func (t *statements) put(st *Statement) {
 	t.named[st.name] = st
 }
 
+// lose says that the current upstream does not have the statement.
+func (t *statements) lose(st *Statement) {
+	if st.upstream == t.upstream {
+		st.upstream = t.upstream - 1
+		t.missing++
+	}
+}
+
 func (t *statements) drop(name string) {
 	st, ok := t.named[name]
 	if !ok {
@@ -170,7 +178,7 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 // itself makes left out. It is nil at once for a session that has never moved.
 func (s *Session) Missing(p ...[]byte) []*Statement {
 	t := &s.statements
-	if t.missing == 0 && (t.unnamedAt == t.upstream || len(t.unnamed) == 0) {
+	if !s.Needs() {
 		return nil
 	}
 	var list []*Statement

@@ -1,0 +1,60 @@
+package driver
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/fairlead-go/fairlead/internal/session"
+)
+
+// scope names the instrumentation.
+const scope = "github.com/fairlead-go/fairlead/driver"
+
+// metrics are a pool's instruments. They are touched when a session opens, closes or moves, never for a query.
+type metrics struct {
+	cluster  metric.MeasurementOption
+	open     metric.Int64UpDownCounter
+	verdicts metric.Int64Counter
+	duration metric.Float64Histogram
+}
+
+func newMetrics(cfg *Config) (*metrics, error) {
+	provider := cfg.MeterProvider
+	if provider == nil {
+		provider = otel.GetMeterProvider()
+	}
+	meter := provider.Meter(scope)
+	m := &metrics{cluster: metric.WithAttributes(attribute.String("cluster", cfg.clusterName()))}
+	var err error
+	if m.open, err = meter.Int64UpDownCounter("fairlead.sessions",
+		metric.WithDescription("Client sessions that are open."), metric.WithUnit("{session}")); err != nil {
+		return nil, err
+	}
+	if m.verdicts, err = meter.Int64Counter("fairlead.session.losses",
+		metric.WithDescription("Upstreams lost under a session, by what became of the session's work."), metric.WithUnit("{loss}")); err != nil {
+		return nil, err
+	}
+	if m.duration, err = meter.Float64Histogram("fairlead.session.resume.duration",
+		metric.WithDescription("From the loss of an upstream until the session went on with another."), metric.WithUnit("s")); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *metrics) sessions(n int64) { m.open.Add(context.Background(), n, m.cluster) }
+
+func (m *metrics) verdict(reason session.Reason) {
+	m.verdicts.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attribute.String("verdict", string(reason))))
+}
+
+func (m *metrics) resumed(reason session.Reason, took time.Duration) {
+	if reason != session.ReasonIdle && reason != session.ReasonRead {
+		return // answered already, and counted then
+	}
+	m.verdict(reason)
+	m.duration.Record(context.Background(), took.Seconds(), m.cluster)
+}

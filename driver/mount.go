@@ -1,0 +1,476 @@
+package driver
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/wire"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+const (
+	// smallRead is the size, in bytes, below which a caller's buffer is not read into: whole messages would not fit.
+	smallRead = 512
+	// firstBuffer and largestBuffer bound the buffer for messages that the caller's own cannot take, in bytes; longer
+	// ones are streamed.
+	firstBuffer   = 8 << 10
+	largestBuffer = 1 << 20
+)
+
+// mount is the server side of the protocol in front of one client connection. Write sends straight to the upstream and
+// Read reads straight from it, in the caller's goroutine; the session looks at message headers on the way. When the
+// upstream is lost, the caller who noticed brings the session to another one.
+//
+// Any number of goroutines may call its methods: pgx reads and writes at once during COPY, and sets deadlines from a
+// third. mu guards all fields and is never held across I/O. gate is the right to use the upstream alone.
+type mount struct {
+	pool *pool
+	id   uint64
+	key  [4]byte // the cancel key that the client was given
+	pid  uint32  // the process ID that the client was given
+
+	mu   sync.Mutex
+	s    *session.Session
+	up   *backend.Upstream
+	news chan struct{} // closed when something has changed that others wait for, and made anew
+
+	gate    bool     // somebody has the upstream to himself
+	section *section // what he does
+	reading bool     // a Read is inside up.Read
+	writing bool     // a write of the mount's own goes on in the background
+
+	ticket topology.Ticket // of the suspicion that the last loss raised
+	replay bool            // the unit is to be replayed on the next upstream
+	reason session.Reason  // why the session took its last verdict
+	lostAt time.Time       // when the upstream was lost; zero while there is one
+	doubt  bool            // the message in hold is a 25006 that may mean that this is not the writer any more
+	reshow bool            // hold is to be shown to the session again
+
+	start []byte // bytes of the startup packet, until it is whole
+	ready bool   // the startup is over
+
+	pend []byte // whole messages for the client
+	hold []byte // an incomplete message from the upstream
+	big  []byte // where messages are read that the caller's buffer cannot take
+
+	deadlines [2]time.Time // by direction
+	closed    bool
+	given     bool  // the client gave up: nothing is resumed any more
+	end       error // what Read returns once pend is empty
+}
+
+type direction int
+
+const (
+	reads direction = iota
+	writes
+)
+
+var _ net.Conn = (*mount)(nil)
+
+func newMount(p *pool, id uint64) *mount {
+	return &mount{
+		pool: p, id: id, news: make(chan struct{}),
+		s: session.New(p.cfg.mode(), session.DefaultJournalLimit),
+	}
+}
+
+// Read implements net.Conn.
+func (m *mount) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		switch {
+		case len(m.pend) > 0:
+			n := copy(p, m.pend)
+			if m.pend = m.pend[n:]; len(m.pend) == 0 {
+				m.pend = nil
+			}
+			return n, nil
+		case m.end != nil:
+			return 0, m.end
+		case m.closed:
+			return 0, net.ErrClosed
+		case m.gate:
+			if err := m.wait(reads); err != nil {
+				return 0, err
+			}
+		case m.up == nil && !m.owes():
+			// An idle session needs no upstream until its next Write.
+			if err := m.wait(reads); err != nil {
+				return 0, err
+			}
+		case m.up == nil:
+			if err := m.resume(reads, nil); err != nil {
+				return 0, err
+			}
+		case m.doubt:
+			m.stillWriter()
+		default:
+			if n, err := m.readUpstream(p); n > 0 || err != nil {
+				return n, err
+			}
+		}
+	}
+}
+
+// owes reports whether the client waits for something that only another upstream can give: an answer, or notifications.
+func (m *mount) owes() bool {
+	return m.ready && !m.given && (m.s.Busy() || m.s.Listening() && m.s.Idle())
+}
+
+// readUpstream reads once from the upstream and takes in what came. It returns 0, nil when the caller has to look again.
+// It is called with mu held and lets go of it while it reads.
+func (m *mount) readUpstream(p []byte) (int, error) {
+	u := m.up
+	h := len(m.hold)
+	buf, own := p, false
+	if len(p) < smallRead || h > len(p)/2 {
+		buf, own = m.buffer(), true
+	}
+	copy(buf, m.hold)
+	var n int
+	var err error
+	if m.reshow {
+		m.reshow = false
+	} else {
+		m.reading = true
+		m.mu.Unlock()
+		n, err = u.Read(buf[h:])
+		m.mu.Lock()
+		m.reading = false
+		if m.gate {
+			m.tell()
+		}
+		if m.up != u {
+			return 0, nil
+		}
+	}
+	var before []byte
+	deliver := 0
+	if h+n > 0 && (n > 0 || err == nil) {
+		before, deliver = m.take(buf[:h+n], len(buf))
+	}
+	if err != nil && m.up == u {
+		if !isTimeout(err) {
+			m.lose(lossOf(u, err))
+		} else if !m.gate && deliver == 0 && len(before) == 0 {
+			return 0, err // the caller's deadline
+		}
+	}
+	if !own && len(before) == 0 && len(m.pend) == 0 {
+		return deliver, nil
+	}
+	// What the session said on the way stands before what it let through, and what it says of a loss behind it.
+	m.pend = append(append(before, buf[:deliver]...), m.pend...)
+	return 0, nil
+}
+
+// buffer returns a buffer with room for the message that begins in hold.
+func (m *mount) buffer() []byte {
+	need := max(firstBuffer, len(m.hold)+smallRead)
+	if n, ok := wire.Size(m.hold); ok {
+		need = max(need, min(n, largestBuffer))
+	}
+	if len(m.big) < need {
+		m.big = make([]byte, need)
+	}
+	return m.big
+}
+
+// take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
+// what it is to get ahead of them. The incomplete rest is kept.
+func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
+	v := m.s.Server(b)
+	before = m.s.TakeOut()
+	m.hold = append(m.hold[:0], b[v.Keep:]...)
+	switch v.Event {
+	case session.None:
+		m.up.Heard(!m.s.Busy())
+		if v.Keep == 0 && len(b) == room && room >= largestBuffer && m.s.Stream(b) {
+			m.hold = m.hold[:0]
+			return before, len(b)
+		}
+		if len(m.big) > firstBuffer && len(m.hold) == 0 && v.Deliver < len(m.big)/2 {
+			m.big = nil
+		}
+	case session.Gone:
+		m.lose(&endedError{v.Err})
+	case session.ReadOnly:
+		m.doubt = true
+	case session.Diverged:
+		m.refuse(session.Problem{
+			Code:    session.CodeSerialization,
+			Message: "fairlead: the work in flight was repeated on another server, and the answer is not the one already delivered",
+			Hint:    "Nothing of it was committed. Run the transaction again.",
+		})
+	case session.Broken:
+		m.lose(errors.New("the server sent what is not PostgreSQL's protocol"))
+	}
+	return before, v.Deliver
+}
+
+// Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
+// as leave to do the work again.
+func (m *mount) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	u := m.up
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Needs() || u.Killed() != nil || u.Stale() {
+		defer m.mu.Unlock()
+		return m.slowWrite(p)
+	}
+	mark := m.s.Mark()
+	out := m.s.Client(p)
+	if out.Special() {
+		defer m.mu.Unlock()
+		return m.dispatch(p, out, mark)
+	}
+	m.s.Sent()
+	u.Begin()
+	m.mu.Unlock()
+	none, err := u.Write(out.Body)
+	if err == nil {
+		return len(p), nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.writeFailed(p, u, out, mark, none, err)
+}
+
+// slowWrite is Write when something stands in the way of the fast path. mu is held.
+func (m *mount) slowWrite(p []byte) (int, error) {
+	for m.gate || m.writing {
+		if err := m.wait(writes); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case m.closed:
+		return 0, net.ErrClosed
+	case !m.ready:
+		return m.startup(p)
+	case m.given:
+		return len(p), nil // Terminate, of a client that has given up
+	case m.end != nil:
+		return 0, m.end
+	}
+	if m.up != nil {
+		if cause := m.up.Killed(); cause != nil {
+			m.lose(cause)
+		} else if m.up.Stale() {
+			m.peek()
+		}
+	}
+	if m.up != nil {
+		if missing := m.s.Missing(p); missing != nil {
+			if err := m.prepare(missing); err != nil {
+				return 0, err
+			}
+		}
+	}
+	mark := m.s.Mark()
+	return m.dispatch(p, m.s.Client(p), mark)
+}
+
+// dispatch does with what the client wrote what its out says. mu is held.
+func (m *mount) dispatch(p []byte, out session.Out, mark int) (int, error) {
+	m.flush()
+	switch {
+	case out.Lost:
+		m.lose(errors.New("the client sent what is not PostgreSQL's protocol"))
+		m.end = io.ErrUnexpectedEOF
+		m.tell()
+		return len(p), nil
+	case out.Empty() && out.End:
+		m.terminate()
+		return len(p), nil
+	case out.Empty():
+		return len(p), nil
+	case m.up == nil:
+		if err := m.resume(writes, out.Bytes()); err != nil {
+			return 1, err
+		}
+		return len(p), nil
+	}
+	u := m.up
+	m.s.Sent()
+	u.Begin()
+	b := out.Bytes()
+	m.mu.Unlock()
+	none, err := u.Write(b)
+	m.mu.Lock()
+	if err != nil {
+		return m.writeFailed(p, u, out, mark, none, err)
+	}
+	if out.End {
+		m.terminate()
+	}
+	return len(p), nil
+}
+
+// writeFailed is a write that the upstream did not take, or not all of it. mu is held.
+func (m *mount) writeFailed(p []byte, u *backend.Upstream, out session.Out, mark int, none bool, err error) (int, error) {
+	if isTimeout(err) && u.Killed() == nil {
+		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
+		m.giveUp()
+		if none {
+			return 0, err
+		}
+		return 1, err
+	}
+	if m.up == u {
+		if none {
+			m.s.NotSent(mark)
+		}
+		m.lose(lossOf(u, err))
+		if none && m.up == nil && !m.given && m.s.Truncated() && !m.s.Answering() && m.end == nil {
+			// Only the caller has these bytes.
+			if err := m.resume(writes, out.Bytes()); err != nil {
+				return 1, err
+			}
+		}
+	}
+	return len(p), nil
+}
+
+// terminate is the client's Terminate.
+func (m *mount) terminate() {
+	m.given = true
+	if m.up != nil && !m.s.Busy() {
+		m.up.Close(false)
+		m.up = nil
+	}
+	if m.up == nil {
+		m.end = io.EOF
+	}
+	m.tell()
+}
+
+// giveUp ends continuity: the client has stopped waiting, and what it waited for must not happen behind its back.
+func (m *mount) giveUp() {
+	m.given = true
+	m.tell()
+}
+
+// Close implements net.Conn.
+func (m *mount) Close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return net.ErrClosed
+	}
+	m.closed = true
+	up := m.up
+	m.up = nil
+	if m.section != nil {
+		m.section.cancel(net.ErrClosed)
+	}
+	busy := m.s.Busy() || m.s.Status() != wire.StatusIdle
+	m.tell()
+	m.mu.Unlock()
+	if up != nil {
+		up.Close(busy)
+	}
+	m.pool.left(m)
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (m *mount) SetDeadline(t time.Time) error { return m.setDeadlines(t, reads, writes) }
+
+// SetReadDeadline implements net.Conn.
+func (m *mount) SetReadDeadline(t time.Time) error { return m.setDeadlines(t, reads) }
+
+// SetWriteDeadline implements net.Conn.
+func (m *mount) SetWriteDeadline(t time.Time) error { return m.setDeadlines(t, writes) }
+
+func (m *mount) setDeadlines(t time.Time, dirs ...direction) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return net.ErrClosed
+	}
+	for _, d := range dirs {
+		m.deadlines[d] = t
+	}
+	m.tell()
+	if m.section != nil {
+		m.section.arm(m.deadlines[m.section.dir])
+		return nil // the holder of the gate sets those of the upstream when he is done
+	}
+	m.applyDeadlines()
+	return nil
+}
+
+func (m *mount) applyDeadlines() {
+	if m.up == nil {
+		return
+	}
+	// A closed socket refuses deadlines; whoever reads or writes finds out by himself.
+	_ = m.up.SetReadDeadline(m.deadlines[reads])
+	_ = m.up.SetWriteDeadline(m.deadlines[writes])
+}
+
+// wait lets go of mu until something has changed, or the deadline of that direction has come.
+func (m *mount) wait(dir direction) error {
+	news, deadline := m.news, m.deadlines[dir]
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	if deadline.IsZero() {
+		<-news
+		return nil
+	}
+	left := time.Until(deadline)
+	if left <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-news:
+		return nil
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// tell wakes all who wait.
+func (m *mount) tell() {
+	close(m.news)
+	m.news = make(chan struct{})
+}
+
+// flush puts what the session has to say behind what is already on its way to the client.
+func (m *mount) flush() {
+	if out := m.s.TakeOut(); len(out) > 0 {
+		m.pend = append(m.pend, out...)
+		m.tell()
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// lossOf prefers why the registry closed the connection to what reading a closed connection says.
+func lossOf(u *backend.Upstream, err error) error {
+	if cause := u.Killed(); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// endedError is a server's own announcement that it ends the connection.
+type endedError struct{ wire.Error }
+
+func (e *endedError) Error() string { return e.Severity + " " + e.Code + ": " + e.Message }

@@ -1,0 +1,507 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// inlineWrite is how much a resume writes, in bytes, before the caller reads: less than any socket buffer, so that
+// the two sides cannot wait for each other.
+const inlineWrite = 16 << 10
+
+var (
+	errCanceled = errors.New("the client canceled the statement")
+	errTimeout  = errors.New("failover_timeout is over")
+)
+
+// section is the time in which one caller has the upstream to himself. It ends with the deadline of the direction in
+// which he was called.
+type section struct {
+	dir    direction
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+// arm makes the deadline the section's own.
+func (s *section) arm(deadline time.Time) {
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if deadline.IsZero() {
+		return
+	}
+	if left := time.Until(deadline); left > 0 {
+		s.timer = time.AfterFunc(left, func() { s.cancel(os.ErrDeadlineExceeded) })
+		return
+	}
+	s.cancel(os.ErrDeadlineExceeded)
+}
+
+// enter takes the gate. It is called with mu held; leave gives the gate back, with mu held too.
+func (m *mount) enter(dir direction) (ctx context.Context, leave func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	limited, release := context.WithTimeoutCause(ctx, m.pool.cfg.FailoverTimeout, errTimeout)
+	m.gate = true
+	m.section = &section{dir: dir, cancel: cancel}
+	m.section.arm(m.deadlines[dir])
+	return limited, func() {
+		m.section.arm(time.Time{})
+		release()
+		cancel(nil)
+		m.gate, m.section = false, nil
+		m.applyDeadlines()
+		m.tell()
+	}
+}
+
+// lose ends the upstream: the session decides what becomes of the work in flight. mu is held.
+func (m *mount) lose(cause error) {
+	u := m.up
+	if u == nil {
+		return
+	}
+	m.up, m.hold, m.doubt, m.reshow = nil, m.hold[:0], false, false
+	u.Close(true)
+	if m.lostAt.IsZero() {
+		m.lostAt = time.Now()
+	}
+	m.ticket = 0
+	if u.Killed() == nil {
+		m.ticket = m.pool.login.Cluster.Suspect(u.Instance.ID, cause)
+	}
+	defer m.tell()
+	if m.given {
+		m.end = io.EOF
+		return
+	}
+	verdict, reason := m.s.Lost(fmt.Sprintf("%s: %v", u.Instance.ID, cause))
+	m.settle(verdict, reason)
+}
+
+// settle does what a verdict asks for.
+func (m *mount) settle(verdict session.Verdict, reason session.Reason) {
+	m.replay, m.reason = verdict == session.Replay, reason
+	m.pend = append(m.pend, m.s.TakeOut()...)
+	switch verdict {
+	case session.Answered:
+		m.pool.metrics.verdict(reason)
+	case session.Ended:
+		m.pool.metrics.verdict(reason)
+		m.end = io.EOF
+	}
+}
+
+// refuse gives up the work in flight with an error, and the upstream that it may still run on.
+func (m *mount) refuse(p session.Problem) {
+	if u := m.up; u != nil {
+		m.up, m.hold, m.doubt, m.reshow = nil, m.hold[:0], false, false
+		u.Close(true)
+	}
+	verdict, reason := m.s.Refuse(p)
+	m.settle(verdict, reason)
+	m.lostAt = time.Time{}
+	m.tell()
+}
+
+// resume brings the session to another upstream and sends it what is to be done there: the replay, or what no upstream
+// was given yet; fresh are the bytes of the Write in hand, should the journal not have them. It returns nil when that
+// was done or the client has been answered otherwise, and an error when the caller's time is over. mu is held, and let
+// go of meanwhile.
+func (m *mount) resume(dir direction, fresh []byte) error {
+	ctx, leave := m.enter(dir)
+	defer leave()
+	for {
+		plan := plan{after: m.ticket, restore: m.s.Restore(), replay: m.replay}
+		if m.replay {
+			plan.missing = m.s.Missing(m.s.Journal())
+		} else {
+			plan.missing = m.s.Missing(m.s.Unsent(), fresh)
+		}
+		m.mu.Unlock()
+		up, err := m.pool.attach(ctx, plan)
+		m.mu.Lock()
+		if m.closed {
+			if up != nil {
+				up.Close(true)
+			}
+			return net.ErrClosed
+		}
+		if err != nil {
+			return m.notResumed(ctx, err)
+		}
+		m.up, m.hold = up, m.hold[:0]
+		for _, st := range plan.missing {
+			m.s.Restored(st)
+		}
+		m.s.Attached(up.Params, up.PID)
+		m.flush()
+		if m.send(m.toSend(fresh)) {
+			m.resumed()
+			return nil
+		}
+		if m.up != nil || !m.replay && !m.s.Busy() || m.s.Answering() || m.end != nil {
+			return nil
+		}
+		fresh = nil
+	}
+}
+
+// toSend is what a fresh upstream is to be given.
+func (m *mount) toSend(fresh []byte) []byte {
+	if m.replay {
+		m.replay = false
+		return slices.Clone(m.s.BeginReplay())
+	}
+	unsent := slices.Clone(m.s.Unsent())
+	if m.s.Truncated() && len(unsent) == 0 {
+		unsent = slices.Clone(fresh)
+	}
+	m.s.Sent()
+	return unsent
+}
+
+// send writes to a fresh upstream; false when that was lost over it. Much is written in the background, since the
+// server may not read on before its answers are read.
+func (m *mount) send(b []byte) bool {
+	u := m.up
+	if len(b) == 0 {
+		return true
+	}
+	u.Begin()
+	if len(b) > inlineWrite {
+		m.writing = true
+		go func() {
+			_, err := u.Write(b)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.writing = false
+			m.tell()
+			if err != nil {
+				u.Kill(err)
+			}
+		}()
+		return true
+	}
+	m.mu.Unlock()
+	_, err := u.Write(b)
+	m.mu.Lock()
+	if err != nil && m.up == u {
+		m.lose(lossOf(u, err))
+		return false
+	}
+	return m.up == u
+}
+
+// resumed notes that the session has an upstream again.
+func (m *mount) resumed() {
+	if m.lostAt.IsZero() {
+		return
+	}
+	m.pool.metrics.resumed(m.reason, time.Since(m.lostAt))
+	m.lostAt = time.Time{}
+}
+
+// notResumed answers for an upstream that could not be had.
+func (m *mount) notResumed(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	var refused *refusal
+	switch {
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		if m.s.Busy() || m.s.Status() != wire.StatusIdle {
+			m.giveUp()
+		}
+		return os.ErrDeadlineExceeded
+	case errors.Is(cause, errCanceled):
+		m.refuse(session.Problem{Code: "57014", Message: "canceling statement due to user request"})
+	case errors.As(err, &refused):
+		m.refuse(refused.Problem)
+	case !m.s.Busy() && m.s.Idle():
+		// A listener: nobody waits for an answer, and notifications cannot be had.
+		m.pend = append(m.pend, fatal("57P01", "fairlead: no server could be reached to go on listening on", err)...)
+		m.end = io.EOF
+	default:
+		m.refuse(unreachable(err))
+	}
+	return nil
+}
+
+// unreachable is the answer to work for which no upstream was found. A server's own refusal keeps its SQLSTATE.
+func unreachable(err error) session.Problem {
+	p := session.Problem{
+		Code: session.CodeNoUpstream, Message: "fairlead: no server could be reached for this statement, which was not run",
+		Detail: err.Error(), Hint: "The session is usable: the next statement tries again.",
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		p.Code, p.Message = pg.Code, "fairlead: the login to another server was refused: "+pg.Message
+	}
+	return p
+}
+
+func fatal(code, message string, err error) []byte {
+	b, encodeErr := (&pgproto3.ErrorResponse{
+		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Detail: err.Error(),
+	}).Encode(nil)
+	if encodeErr != nil {
+		return nil
+	}
+	return b
+}
+
+// plan is what a session needs of a fresh upstream.
+type plan struct {
+	after   topology.Ticket
+	restore string // SQL
+	missing []*session.Statement
+	replay  bool
+}
+
+// refusal is an error that the client is to see as it is.
+type refusal struct{ session.Problem }
+
+func (r *refusal) Error() string { return r.Code + ": " + r.Message }
+
+// attach logs in to an instance and brings it to the session's state. A server that is lost on the way is followed by
+// another one, until ctx ends.
+func (p *pool) attach(ctx context.Context, plan plan) (*backend.Upstream, error) {
+	for {
+		up, err := p.login.Connect(ctx, plan.after)
+		if err != nil {
+			return nil, err
+		}
+		err = p.restore(ctx, up, plan)
+		if err == nil {
+			return up, nil
+		}
+		up.Close(true)
+		var refused *refusal
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			return nil, err
+		}
+		plan.after = p.login.Cluster.Suspect(up.Instance.ID, err)
+	}
+}
+
+func (p *pool) restore(ctx context.Context, up *backend.Upstream, plan plan) error {
+	if plan.restore != "" {
+		if _, err := up.Query(ctx, plan.restore); err != nil {
+			var pg *pgconn.PgError
+			if errors.As(err, &pg) && pg.Severity == "ERROR" {
+				return &refusal{session.Problem{
+					Code: session.CodeStateLost, Message: "fairlead: the session's settings could not be restored on another server",
+					Detail: pg.Code + ": " + pg.Message, Hint: "Nothing was run. RESET what fails, or open another connection.",
+				}}
+			}
+			return err
+		}
+	}
+	if plan.replay {
+		path, err := up.Query(ctx, "SELECT pg_catalog.current_setting('search_path')")
+		if err != nil {
+			return err
+		}
+		if !sqltext.SearchPathSafe(path) {
+			return &refusal{session.Problem{
+				Code:    session.CodeSerialization,
+				Message: "fairlead: the work in flight was lost with its connection and cannot be repeated: search_path hides pg_catalog",
+				Detail:  "search_path is " + path, Hint: "Run it again.",
+			}}
+		}
+	}
+	return prepareAll(ctx, up, plan.missing)
+}
+
+// prepareAll makes statements on an upstream, each in a segment of its own, and compares what the server says of them
+// with what the client was told. A statement that the server refuses is left out: using it will say so.
+func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.Statement) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var msgs []byte
+	for _, st := range list {
+		if st.Parse == nil {
+			q, err := (&pgproto3.Query{String: st.SQL}).Encode(nil)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, q...)
+			continue
+		}
+		msgs = append(msgs, st.Parse...)
+		describe, err := (&pgproto3.Describe{ObjectType: 'S', Name: st.Name()}).Encode(nil)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, describe...)
+		msgs = append(msgs, wire.Sync, 0, 0, 0, 4)
+	}
+	i, sum := 0, uint64(0)
+	var changed []string
+	err := up.Exchange(ctx, msgs, func(kind byte, msg []byte) bool {
+		switch kind {
+		case wire.ParameterDescription:
+			sum = session.DescriptionSum(0, msg)
+		case wire.RowDescription, wire.NoData:
+			if want := list[i].Description(); want != 0 && session.DescriptionSum(sum, msg) != want {
+				changed = append(changed, list[i].Name())
+			}
+		case wire.ReadyForQuery:
+			i, sum = i+1, 0
+		}
+		return i == len(list)
+	})
+	if err != nil || len(changed) == 0 {
+		return err
+	}
+	return &refusal{session.Problem{
+		Code: "0A000", Message: "cached plan must not change result type",
+		Detail: "fairlead: on the server that the session moved to, the result of " + strings.Join(changed, ", ") + " is another one",
+		Hint:   "Prepare the statement again.",
+	}}
+}
+
+// prepare makes statements on the upstream that the session has, before it is given work that uses them.
+func (m *mount) prepare(missing []*session.Statement) error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	for m.reading && m.up == u {
+		_ = u.SetReadDeadline(time.Unix(1, 0))
+		if err := m.wait(writes); err != nil {
+			return err
+		}
+	}
+	if m.up != u {
+		return nil
+	}
+	_ = u.SetReadDeadline(time.Time{})
+	if err := m.quiesce(ctx); err != nil || m.up != u {
+		return err
+	}
+	u.Unread(m.hold)
+	m.hold = m.hold[:0]
+	m.mu.Unlock()
+	err := prepareAll(ctx, u, missing)
+	m.mu.Lock()
+	var refused *refusal
+	switch {
+	case m.up != u:
+		return nil
+	case err == nil:
+		for _, st := range missing {
+			m.s.Restored(st)
+		}
+	case errors.As(err, &refused):
+		for _, st := range missing {
+			m.s.Restored(st)
+		}
+		m.s.FailNext(refused.Problem)
+		m.up = nil
+		u.Close(true)
+	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
+		m.lose(err)
+		return os.ErrDeadlineExceeded
+	default:
+		m.lose(lossOf(u, err))
+	}
+	return nil
+}
+
+// quiesce reads all answers that are outstanding. It makes the server send them first: without a Sync it may keep them.
+func (m *mount) quiesce(ctx context.Context) error {
+	if !m.s.Busy() {
+		return nil
+	}
+	u := m.up
+	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := u.Write([]byte{wire.Flush, 0, 0, 0, 4}); err != nil {
+		m.lose(lossOf(u, err))
+		return nil
+	}
+	for m.up == u && m.s.Busy() && !m.doubt {
+		buf := m.buffer()
+		h := copy(buf, m.hold)
+		m.mu.Unlock()
+		n, err := u.Read(buf[h:])
+		m.mu.Lock()
+		if n > 0 && m.up == u {
+			before, deliver := m.take(buf[:h+n], len(buf))
+			m.pend = append(append(m.pend, before...), buf[:deliver]...)
+		}
+		if err != nil && m.up == u {
+			if context.Cause(ctx) != nil && isTimeout(err) {
+				m.lose(err)
+				return os.ErrDeadlineExceeded
+			}
+			m.lose(lossOf(u, err))
+		}
+	}
+	return nil
+}
+
+// peek looks whether an upstream that was not heard of for a while has died meanwhile. What it sent is taken in.
+func (m *mount) peek() {
+	u := m.up
+	if m.reading || !u.Readable() {
+		return
+	}
+	ctx, leave := m.enter(writes)
+	defer leave()
+	_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
+	buf := m.buffer()
+	h := copy(buf, m.hold)
+	m.mu.Unlock()
+	n, err := u.Read(buf[h:])
+	m.mu.Lock()
+	if n > 0 && m.up == u {
+		before, deliver := m.take(buf[:h+n], len(buf))
+		m.pend = append(append(m.pend, before...), buf[:deliver]...)
+	}
+	if err != nil && !isTimeout(err) && m.up == u && ctx.Err() == nil {
+		m.lose(lossOf(u, err))
+	}
+}
+
+// stillWriter finds out what a 25006 means: a read-only transaction of the client's own, or a server that is not the
+// writer any more. A statement that was refused so has had no effect.
+func (m *mount) stillWriter() {
+	u := m.up
+	m.doubt, m.reshow = false, true
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+		m.s.AcceptReadOnly()
+		return
+	}
+	ctx, leave := m.enter(reads)
+	defer leave()
+	ticket := m.pool.login.Cluster.Suspect(u.Instance.ID, errors.New("it refused a write as read-only (25006)"))
+	m.mu.Unlock()
+	in, _, err := m.pool.login.Cluster.Pick(ctx, topology.WantWriter, ticket)
+	m.mu.Lock()
+	if m.up != u {
+		return
+	}
+	if err != nil || in.ID == u.Instance.ID {
+		m.s.AcceptReadOnly()
+		return
+	}
+	m.s.Refused()
+	m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+}

@@ -1,0 +1,153 @@
+package driver
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// startup answers what a client sends before it is connected: requests for encryption, a CancelRequest, the startup
+// message. There is no socket between the two sides, so encryption is declined and no password asked for. mu is held.
+func (m *mount) startup(p []byte) (int, error) {
+	m.start = append(m.start, p...)
+	for {
+		if len(m.start) < 8 {
+			return len(p), nil
+		}
+		n := int(binary.BigEndian.Uint32(m.start))
+		if n < 8 || n > 10000 {
+			return m.refuseStartup(p, "08P01", "invalid length of startup packet")
+		}
+		if len(m.start) < n {
+			return len(p), nil
+		}
+		packet := m.start[:n]
+		m.start = m.start[n:]
+		switch code := binary.BigEndian.Uint32(packet[4:]); code {
+		case wire.CodeSSL, wire.CodeGSSEnc:
+			m.pend = append(m.pend, 'N')
+			m.tell()
+		case wire.CodeCancel:
+			m.cancelOther(packet[8:])
+			m.end = io.EOF
+			m.terminate()
+			return len(p), nil
+		default:
+			if code>>16 != 3 {
+				return m.refuseStartup(p, "0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: it supports 3.0", code>>16, code&0xffff))
+			}
+			return m.startSession(p, packet)
+		}
+	}
+}
+
+// cancelOther is a CancelRequest that came over a connection of its own, as lib/pq dials it.
+func (m *mount) cancelOther(pidAndKey []byte) {
+	key := slices.Clone(pidAndKey)
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	m.pool.mounts.Range(func(_, other any) bool {
+		if o := other.(*mount); o != m {
+			_ = o.cancelRequest(context.Background(), key) // a client is not told either what became of its request
+		}
+		return true
+	})
+}
+
+func (m *mount) startSession(p, packet []byte) (int, error) {
+	var msg pgproto3.StartupMessage
+	if err := msg.Decode(packet[4:]); err != nil {
+		return m.refuseStartup(p, "08P01", "invalid startup packet: "+err.Error())
+	}
+	cfg := m.pool.cfg.Conn
+	if user := msg.Parameters["user"]; user != cfg.User {
+		return m.refuseStartup(p, "28000", fmt.Sprintf("fairlead: this connection logs in as %q, and cannot serve %q", cfg.User, user))
+	}
+	if db := msg.Parameters["database"]; db != "" && db != cfg.Database && cfg.Database != "" {
+		return m.refuseStartup(p, "3D000", fmt.Sprintf("fairlead: this connection is to database %q, and cannot serve %q", cfg.Database, db))
+	}
+	if code, message := m.adoptSettings(msg.Parameters); code != "" {
+		return m.refuseStartup(p, code, message)
+	}
+	m.ready = true
+	m.s.Adopt(m.up.Params)
+	m.s.ShowPID(m.pid)
+	if msg.ProtocolVersion&0xffff != 0 {
+		m.answer(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30})
+	}
+	m.answer(&pgproto3.AuthenticationOk{})
+	for _, name := range slices.Sorted(maps.Keys(m.up.Params)) {
+		m.answer(&pgproto3.ParameterStatus{Name: name, Value: m.up.Params[name]})
+	}
+	m.answer(&pgproto3.BackendKeyData{ProcessID: m.pid, SecretKey: m.key[:]})
+	m.answer(&pgproto3.ReadyForQuery{TxStatus: wire.StatusIdle})
+	m.tell()
+	return len(p), nil
+}
+
+// adoptSettings gives the session run-time parameters of its startup that the pool's login does not set: pgx sends the
+// same ones, lib/pq has some of its own.
+func (m *mount) adoptSettings(params map[string]string) (code, message string) {
+	var sql strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		value := params[name]
+		if name == "user" || name == "database" || name == "options" && value == "" || m.pool.cfg.Conn.RuntimeParams[name] == value {
+			continue
+		}
+		if name == "options" || name == "replication" {
+			return "0A000", fmt.Sprintf("fairlead: the startup parameter %q can be set in fairlead's own DSN only", name)
+		}
+		set := fmt.Sprintf("SET %s TO '%s'", pgIdentifier(name), strings.ReplaceAll(value, "'", "''"))
+		m.s.Set(strings.ToLower(name), set)
+		sql.WriteString(set + ";")
+	}
+	if sql.Len() == 0 {
+		return "", ""
+	}
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	m.mu.Unlock()
+	_, err := u.Query(ctx, sql.String())
+	m.mu.Lock()
+	if err != nil {
+		return session.CodeNoUpstream, "fairlead: startup parameters: " + err.Error()
+	}
+	return "", ""
+}
+
+// pgIdentifier quotes the parts of a parameter's name: "app.tenant" is two.
+func pgIdentifier(name string) string {
+	parts := strings.Split(name, ".")
+	for i, part := range parts {
+		parts[i] = `"` + strings.ReplaceAll(part, `"`, `""`) + `"`
+	}
+	return strings.Join(parts, ".")
+}
+
+func (m *mount) refuseStartup(p []byte, code, message string) (int, error) {
+	m.answer(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
+	m.given = true
+	m.end = io.EOF
+	m.tell()
+	return len(p), nil
+}
+
+// answer puts a message of the mount's own on its way to the client.
+func (m *mount) answer(msg pgproto3.BackendMessage) {
+	b, err := msg.Encode(m.pend)
+	if err != nil {
+		m.end = fmt.Errorf("fairlead: encode %T: %w", msg, err)
+		return
+	}
+	m.pend = b
+}

@@ -1,0 +1,90 @@
+package session
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// Adopt takes over the parameters of the upstream that a client is given with its startup.
+func (s *Session) Adopt(params map[string]string) { s.params = maps.Clone(params) }
+
+// Restore is the SQL that brings a fresh upstream to the session's settings and channels, empty when there is nothing
+// to do. A resumed listener may have missed notifications; it is told so.
+func (s *Session) Restore() string {
+	sql := s.settings.restore()
+	for _, channel := range slices.Sorted(maps.Keys(s.listens)) {
+		sql += s.listens[channel] + ";\n"
+	}
+	return sql
+}
+
+// Attached says that an upstream serves the session now, with its parameters as they are after Restore. The client
+// learns those that differ from what it knows.
+func (s *Session) Attached(params map[string]string, pid uint32) {
+	s.pid = pid
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if s.params[name] != params[name] {
+			s.params[name] = params[name]
+			s.emit(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
+		}
+	}
+	if s.Listening() {
+		s.emit(&pgproto3.NoticeResponse{
+			Severity: "WARNING", SeverityUnlocalized: "WARNING", Code: "01000",
+			Message: "fairlead: the connection moved to another server; notifications may have been missed",
+		})
+	}
+}
+
+// ShowPID sets the process ID that the client was given, which its own notifications must carry on whatever upstream.
+func (s *Session) ShowPID(pid uint32) { s.shownPID, s.pid = pid, pid }
+
+// notification gives a notification that the session sent to itself the process ID that its client knows.
+func (s *Session) notification(msg []byte) {
+	if s.pid != s.shownPID && len(msg) >= wire.HeaderLen+4 && binary.BigEndian.Uint32(msg[wire.HeaderLen:]) == s.pid {
+		binary.BigEndian.PutUint32(msg[wire.HeaderLen:], s.shownPID)
+	}
+}
+
+// Set notes a setting that the session was started with and that the pool's own login does not make.
+func (s *Session) Set(name, sql string) { s.settings.set(name, sql) }
+
+// Needs reports whether some prepared statement of the session is not on the current upstream.
+func (s *Session) Needs() bool {
+	t := &s.statements
+	return t.missing > 0 || t.unnamedAt != t.upstream && len(t.unnamed) > 0
+}
+
+// Truncated reports whether the journal does not have the whole unit.
+func (s *Session) Truncated() bool { return s.truncated }
+
+// NotSent takes Sent back: not one byte of the last write left the process.
+func (s *Session) NotSent(mark int) { s.sent = min(mark, len(s.journal)) }
+
+// Mark is for NotSent: what was sent so far.
+func (s *Session) Mark() int { return s.sent }
+
+// NoReplay ends continuity for the unit in flight: its client has asked to cancel it.
+func (s *Session) NoReplay() {
+	if s.Busy() {
+		s.replays = maxReplays
+	}
+}
+
+// Journal is what the client has sent in this unit.
+func (s *Session) Journal() []byte { return s.journal[s.base:] }
+
+// FailNext answers the client's next statement with the problem. The session has no upstream any more.
+func (s *Session) FailNext(p Problem) {
+	s.statements.moved()
+	s.answerFrom(&p)
+}
+
+// Refused says that the server has refused the statement in hand as read-only, so that what is in flight has had no
+// effect; Lost is called next.
+func (s *Session) Refused() { s.refusedReadOnly = true }
