@@ -69,6 +69,7 @@ type observation struct {
 	at     time.Time
 	report Report
 	err    error
+	stale  bool // the error is that of a connection opened before; the server may serve others
 }
 
 func newAsker(c *Cluster, ep Endpoint, addrs []netip.Addr, out chan<- observation) *asker {
@@ -184,7 +185,8 @@ func (a *asker) attempt(ctx context.Context, o orders) {
 	}
 	obs.at = time.Now()
 	a.due = obs.at.Add(a.pace.next(result))
-	if kept && obs.err != nil {
+	if kept && obs.err != nil && !errors.Is(obs.err, context.DeadlineExceeded) {
+		obs.stale = true
 		// The server may have closed this connection alone, or be back already: a new one is tried at once.
 		a.due = time.Time{}
 	}

@@ -465,7 +465,8 @@ func TestWithoutProbingTheSeedsAreTakenInOrder(t *testing.T) {
 				t.Fatalf("%+v, %v; want %s", in, err, want)
 			}
 		}
-		if c.Suspect(want, errGone) != 0 || c.Suspect(want, errGone) != 0 {
+		first, second := c.Suspect(want, errGone), c.Suspect(want, errGone)
+		if first != 0 || second != 0 {
 			t.Fatal("a ticket")
 		}
 	}

@@ -12,6 +12,7 @@ type hunt struct {
 	since  time.Time // of the first suspicion
 	ticket uint64    // a proof must have a higher number
 	cause  error
+	epoch  uint64    // when it began
 	lost   time.Time // when it became certain that the old writer does not answer, or is none any more
 }
 
@@ -26,7 +27,7 @@ func (m *monitor) begin(h hunt) {
 		}
 	} else {
 		m.hunt = h
-		m.hunt.on = true
+		m.hunt.on, m.hunt.epoch = true, m.mem.epoch
 		m.resolveAt = now.Add(resolvePause)
 		for _, t := range m.wanted(now) {
 			m.setMode(t, modeHunt)
@@ -38,9 +39,8 @@ func (m *monitor) begin(h hunt) {
 
 // end stops the hunt once the writer is proven. What was opened for it lingers for a while.
 func (m *monitor) end(now time.Time) {
-	if h := m.hunt; !h.lost.IsZero() {
-		w := m.writer()
-		m.log.Info("writer is proven", "writer", w.id, "epoch", m.mem.epoch, "took", now.Sub(h.since).Round(100*time.Microsecond))
+	if h := m.hunt; !h.lost.IsZero() && h.epoch == m.mem.epoch {
+		m.log.Info("writer is back, as it was", "writer", m.mem.reign.id, "epoch", m.mem.epoch, "took", now.Sub(h.since))
 	}
 	m.hunt = hunt{}
 	m.settle(now)
@@ -113,7 +113,7 @@ func (m *monitor) miss(t *target, o *observation) {
 		return
 	}
 	m.hunt.quiet = false
-	if o.round > m.hunt.ticket {
+	if o.round > m.hunt.ticket && !o.stale {
 		m.gone(o.at, o.err)
 	}
 }
@@ -128,7 +128,7 @@ func (m *monitor) gone(now time.Time, err error) {
 		err = errors.New("it is not the writer any more")
 	}
 	m.log.Info("failover began", "writer", m.mem.reign.id, "epoch", m.mem.epoch, "error", err,
-		"first", m.hunt.cause, "since", now.Sub(m.hunt.since).Round(100*time.Microsecond))
+		"suspicion", m.hunt.cause, "since", now.Sub(m.hunt.since))
 }
 
 // evaluate decides on what has been seen, and publishes what follows. Fresh says that an attempt has ended.
