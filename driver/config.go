@@ -1,0 +1,218 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// Topology says how the writer is found.
+type Topology string
+
+// How the writer is found.
+const (
+	TopologyAuto        Topology = "auto"        // by asking the server what it is
+	TopologyAurora      Topology = "aurora"      // Aurora PostgreSQL, by aurora_replica_status()
+	TopologyReplication Topology = "replication" // streaming replication: the host of the DSN that is out of recovery
+	TopologyNone        Topology = "none"        // not at all: the hosts of the DSN in their order
+)
+
+// TargetSessionAttrs says which instances a connection is for, in libpq's words.
+type TargetSessionAttrs string
+
+// The kinds of instances that a connection can be for.
+const (
+	AttrsAny           TargetSessionAttrs = "any"
+	AttrsReadWrite     TargetSessionAttrs = "read-write"
+	AttrsReadOnly      TargetSessionAttrs = "read-only"
+	AttrsPrimary       TargetSessionAttrs = "primary"
+	AttrsStandby       TargetSessionAttrs = "standby"
+	AttrsPreferStandby TargetSessionAttrs = "prefer-standby"
+)
+
+// Continuity says how much of a session outlives the instance that served it.
+type Continuity string
+
+// How much of a session outlives its instance.
+const (
+	ContinuityFull Continuity = "full" // everything that can be carried over without guessing
+	ContinuityRead Continuity = "read" // idle sessions and reads
+	ContinuityOff  Continuity = "off"  // nothing: a lost connection is an error, as with pgx alone
+)
+
+// Config describes the database, and how to go on when a part of it fails. It comes from [ParseConfig], and only from
+// there, and may then be changed until it is handed to [NewConnector], [ConnConfig], [PoolConfig] or [RegisterConfig],
+// which take copies.
+type Config struct {
+	// Conn is what pgx made of the rest of the DSN. It says how to reach and log in to an instance; its hooks (Tracer,
+	// AfterConnect, OnNotice, …) are honoured, ValidateConnect is replaced by TargetSessionAttrs.
+	Conn *pgx.ConnConfig
+	// Pool holds the pool_* parameters of the DSN, or pgxpool's defaults, for [PoolConfig]; its hooks are honoured. Its
+	// ConnConfig is Conn.
+	Pool *pgxpool.Config
+
+	// Topology is the parameter topology; default TopologyAuto, TopologyNone for an RDS Proxy.
+	Topology Topology
+	// InstanceHostPattern is the parameter instance_host_pattern; default derived from the host if that is an RDS
+	// endpoint, otherwise empty.
+	InstanceHostPattern string
+	// TargetSessionAttrs is the parameter target_session_attrs; default AttrsReadWrite, AttrsReadOnly for the reader
+	// endpoint of a cluster.
+	TargetSessionAttrs TargetSessionAttrs
+	// Continuity is the parameter continuity; default ContinuityFull.
+	Continuity Continuity
+	// FailoverTimeout is the parameter failover_timeout; default 60 s.
+	FailoverTimeout time.Duration
+	// ProbeTimeout is the parameter probe_timeout; default 500 ms.
+	ProbeTimeout time.Duration
+	// TopologyRefreshInterval is the parameter topology_refresh_interval; default 30 s.
+	TopologyRefreshInterval time.Duration
+
+	// Logger gets failovers at Info and the rest at Debug; default nil: no logs.
+	Logger *slog.Logger
+	// MeterProvider gets the metrics; default nil: OpenTelemetry's global one.
+	MeterProvider metric.MeterProvider
+	// Resolver looks up the hosts; a *net.Resolver is one. Default nil: Go's own. Pools share what is known of a cluster
+	// only if they have the same Resolver.
+	Resolver topology.Resolver
+	// DialFunc dials instances, plainly: TLS is put on top of what it returns. Default nil: Conn's, a net.Dialer. Pools
+	// with one share what is known of a cluster with no other.
+	DialFunc pgconn.DialFunc
+	// OnFailover is called after each failover of the cluster, once for every pool that is open. It must be fast: what
+	// waits for the writer may wait for it too. Default nil.
+	OnFailover func(FailoverEvent)
+
+	parsed   bool            // this Config came from ParseConfig
+	disabled bool            // FAIRLEAD_DISABLE was set
+	rest     string          // the DSN without our parameters, as it was given
+	ambient  map[string]bool // our parameters that the environment or a service file sets; never changed
+	poolKeys []string        // the pool_* parameters that were given; never changed
+}
+
+// FailoverEvent says how one writer followed another.
+type FailoverEvent struct {
+	Cluster  string    // the name of the cluster in logs and metrics
+	Old, New string    // the writers' instance IDs; equal if it was restarted
+	Epoch    uint64    // counts the writers of this cluster that the process has seen
+	Began    time.Time // when the old writer was first suspected
+	// Detect is how long it took from there until it was certain that the old writer is gone, and Find how long from there
+	// until the new one had proved itself.
+	Detect, Find time.Duration
+}
+
+// Outage is how long the cluster was without a writer, as seen from here: Detect and Find together.
+func (e FailoverEvent) Outage() time.Duration { return e.Detect + e.Find }
+
+func failoverEvent(f topology.Failover) FailoverEvent {
+	return FailoverEvent{
+		Cluster: f.Cluster, Old: f.Old.ID, New: f.New.ID, Epoch: f.Epoch,
+		Began: f.Began, Detect: f.Detect, Find: f.Find,
+	}
+}
+
+// Copy returns a copy that can be changed without changing the original. Logger, MeterProvider, Resolver and the hooks
+// are the same ones.
+func (c *Config) Copy() *Config {
+	cp := *c
+	if c.Conn != nil {
+		cp.Conn = c.Conn.Copy()
+	}
+	if c.Pool != nil {
+		pool := *c.Pool
+		pool.ConnConfig = cp.Conn
+		cp.Pool = &pool
+	}
+	return &cp
+}
+
+// validate refuses what did not come from ParseConfig, and what was changed into something it would have refused.
+func (c *Config) validate() error {
+	if c == nil || !c.parsed {
+		return errors.New("fairlead: this Config did not come from ParseConfig: call it, and change what it returns")
+	}
+	if c.Conn == nil || c.Pool == nil {
+		return errors.New("fairlead: Conn or Pool of the Config is nil: change what ParseConfig has put there, but leave it there")
+	}
+	for _, p := range params {
+		if p.get(c) == "" && p.def(c) == "" {
+			continue
+		}
+		if err := p.set(new(Config), p.get(c)); err != nil {
+			return p.refuse(p.get(c), "", err)
+		}
+	}
+	return c.check()
+}
+
+// check finds parameters that are well-formed, and do not go together.
+func (c *Config) check() error {
+	if c.Topology == TopologyAurora && c.InstanceHostPattern == "" {
+		return fmt.Errorf("fairlead: topology=aurora with host %s: instance_host_pattern is needed, since the hosts of the instances cannot be derived from this one; set it to a name with ? for the instance's ID, as in ?.xyz.eu-west-1.rds.amazonaws.com", c.Conn.Host)
+	}
+	return nil
+}
+
+// clusterName stands for the cluster in logs, events and metrics: the first host.
+func (c *Config) clusterName() string {
+	host := strings.ToLower(c.Conn.Host)
+	if c.Conn.Port == 5432 {
+		return host
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(c.Conn.Port)))
+}
+
+// hosts are those of the DSN in their order, each once.
+func (c *Config) hosts() []string {
+	hosts := []string{c.Conn.Host}
+	for _, f := range c.Conn.Fallbacks {
+		if f.Host != hosts[len(hosts)-1] {
+			hosts = append(hosts, f.Host)
+		}
+	}
+	return hosts
+}
+
+// poolInstead says what takes the place of pgxpool's parameters with database/sql.
+var poolInstead = map[string]string{
+	"pool_max_conns":                "call SetMaxOpenConns on the sql.DB",
+	"pool_min_conns":                "call SetMaxIdleConns on the sql.DB",
+	"pool_min_idle_conns":           "call SetMaxIdleConns on the sql.DB",
+	"pool_max_conn_lifetime":        "call SetConnMaxLifetime on the sql.DB",
+	"pool_max_conn_idle_time":       "call SetConnMaxIdleTime on the sql.DB",
+	"pool_max_conn_lifetime_jitter": "leave it out",
+	"pool_health_check_period":      "leave it out",
+	"pool_ping_timeout":             "leave it out",
+}
+
+// refusePoolParameters is for those who have no pgxpool to give the parameters to.
+func (c *Config) refusePoolParameters() error {
+	if c == nil || len(c.poolKeys) == 0 {
+		return nil
+	}
+	key := c.poolKeys[0]
+	return fmt.Errorf("fairlead: parameter %s is for pgxpool, and this is not one: %s, or connect with pgxpool.NewWithConfig and driver.PoolConfig", key, poolInstead[key])
+}
+
+// disabledByEnv reads the switch that turns the driver into plain pgx.
+func disabledByEnv() (bool, error) {
+	switch v := os.Getenv("FAIRLEAD_DISABLE"); strings.ToLower(v) {
+	case "", "0", "f", "false", "off", "no":
+		return false, nil
+	case "1", "t", "true", "on", "yes":
+		return true, nil
+	default:
+		return false, fmt.Errorf("fairlead: environment variable FAIRLEAD_DISABLE=%q: allowed are 1, true, on, yes and 0, false, off, no", v)
+	}
+}

@@ -1,0 +1,181 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgservicefile"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// ParseConfig reads a DSN in one of libpq's two forms, a URL or keyword/value pairs; it may be empty. Parameters of ours
+// are taken out of it, everything else is read by pgx, from the environment, the service and the password file too.
+// What neither knows goes to the server as a run-time parameter, unless it looks like a misspelt parameter of ours.
+//
+// Our parameters can also be set in the service file, or in the environment as FAIRLEAD_ and the name in upper case, and
+// target_session_attrs as PGTARGETSESSIONATTRS. The DSN comes first, then the service file, then the environment.
+//
+// The error never contains a password that the DSN gives in its place.
+func ParseConfig(dsn string) (*Config, error) {
+	d, err := splitDSN(dsn)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{parsed: true, rest: d.rest, ambient: make(map[string]bool)}
+	if c.disabled, err = disabledByEnv(); err != nil {
+		return nil, err
+	}
+	// pgx is told "any" in the only place that nothing can override: it must not ask the server itself, whatever the
+	// environment or a service file says.
+	c.Pool, err = pgxpool.ParseConfig(prepend(d.rest, [][2]string{{"target_session_attrs", string(AttrsAny)}}))
+	if err != nil {
+		return nil, withoutDSN(err, d)
+	}
+	c.Conn = c.Pool.ConnConfig
+	service := d.service()
+	for key := range poolInstead {
+		if _, ok := service[key]; ok || slices.Contains(d.keys, key) {
+			c.poolKeys = append(c.poolKeys, key)
+		}
+	}
+	slices.Sort(c.poolKeys)
+	for _, p := range params {
+		delete(c.Conn.RuntimeParams, p.name)
+		if err := p.take(c, d.own, service); err != nil {
+			return nil, err
+		}
+	}
+	for key := range c.Conn.RuntimeParams {
+		if p := misspelt(key); p != nil {
+			return nil, fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, p.name)
+		}
+	}
+	return c, c.check()
+}
+
+// take sets the parameter from the first source that has it.
+func (p *param) take(c *Config, own, service map[string]string) error {
+	value, source := p.def(c), ""
+	given := value != ""
+	fromEnv := func(name string) {
+		if v := os.Getenv(name); v != "" {
+			value, source, given = v, name, true
+			c.ambient[p.name] = true
+		}
+	}
+	if p.name == "target_session_attrs" {
+		fromEnv("PGTARGETSESSIONATTRS")
+	}
+	fromEnv(p.env())
+	if v, ok := service[p.name]; ok {
+		value, source, given = v, "the service file", true
+		c.ambient[p.name] = true
+	}
+	if v, ok := own[p.name]; ok {
+		value, source, given = v, "", true
+	}
+	if !given {
+		return nil
+	}
+	if err := p.set(c, value); err != nil {
+		return p.refuse(value, source, err)
+	}
+	return nil
+}
+
+// FormatDSN returns a DSN from which ParseConfig makes this Config again: what was not ours in the one it came from, as it
+// stood there, and the parameters of ours that are not what they would be without being given. What was changed in Conn
+// and Pool, and the hooks, are not in it. It contains the password: it is not for logs, String is.
+func (c *Config) FormatDSN() string {
+	var own [][2]string
+	for _, p := range params {
+		if v := p.get(c); v != "" && (v != p.def(c) || c.ambient[p.name]) {
+			own = append(own, [2]string{p.name, v})
+		}
+	}
+	return prepend(c.rest, own)
+}
+
+// String describes the Config for logs and errors, without the password.
+func (c *Config) String() string {
+	if c == nil || c.Conn == nil {
+		return "fairlead.Config{}"
+	}
+	pairs := [][2]string{
+		{"host", strings.Join(c.hosts(), ",")},
+		{"port", fmt.Sprint(c.Conn.Port)},
+		{"user", c.Conn.User},
+		{"dbname", c.Conn.Database},
+	}
+	if c.Conn.Password != "" {
+		pairs = append(pairs, [2]string{"password", "xxxxx"})
+	}
+	for _, p := range params {
+		if v := p.get(c); v != "" && v != p.def(c) {
+			pairs = append(pairs, [2]string{p.name, v})
+		}
+	}
+	return strings.TrimSuffix(prependPairs("", pairs), " ")
+}
+
+// GoString is String, so that %#v does not print the password either.
+func (c *Config) GoString() string { return c.String() }
+
+// LogValue implements slog.LogValuer; without it a JSON handler would print the password.
+func (c *Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// withoutDSN takes the DSN out of an error of pgx, which hides passwords in it by guessing where they are.
+func withoutDSN(err error, d *splitted) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		parse.ConnString = ""
+	}
+	text := strings.TrimPrefix(err.Error(), "cannot parse ``: ")
+	for _, secret := range d.secrets {
+		text = strings.ReplaceAll(text, secret, "xxxxx")
+	}
+	return &dsnError{text: "fairlead: DSN: " + text, err: err}
+}
+
+// dsnError is an error of pgx in our words.
+type dsnError struct {
+	text string
+	err  error
+}
+
+func (e *dsnError) Error() string { return e.text }
+func (e *dsnError) Unwrap() error { return e.err }
+
+// service returns the settings of the service that the DSN or the environment names. What is wrong with it is pgx's to
+// say.
+func (d *splitted) service() map[string]string {
+	name, ok := d.other["service"]
+	if !ok {
+		name = os.Getenv("PGSERVICE")
+	}
+	if name == "" {
+		return nil
+	}
+	path, ok := d.other["servicefile"]
+	if !ok {
+		path = os.Getenv("PGSERVICEFILE")
+	}
+	if home, err := os.UserHomeDir(); path == "" && !ok && err == nil {
+		path = filepath.Join(home, ".pg_service.conf")
+	}
+	file, err := pgservicefile.ReadServicefile(path)
+	if err != nil {
+		return nil
+	}
+	s, err := file.GetService(name)
+	if err != nil {
+		return nil
+	}
+	return s.Settings
+}

@@ -1,0 +1,220 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/rdsname"
+)
+
+// param is one parameter of ours: everything that is known about it.
+type param struct {
+	name    string
+	allowed string // completes "allowed is …" and the README's column
+	effect  string
+	// defaultText stands in the README where the default depends on the host; otherwise what def returns does.
+	defaultText string
+
+	def func(c *Config) string // the value when nobody gives one; looks at c's hosts only
+	get func(c *Config) string
+	set func(c *Config, value string) error
+}
+
+// params parses, validates, formats and documents all parameters that are ours.
+var params = []*param{
+	enum("topology", "How the writer is found: `aurora` asks Aurora PostgreSQL which instances there are, `replication` finds the one of the DSN's hosts that is out of recovery, `none` takes the hosts as they come, `auto` asks the server what it is.",
+		func(c *Config) *Topology { return &c.Topology },
+		func(c *Config) Topology {
+			if c.allHosts(rdsname.Proxy) {
+				return TopologyNone
+			}
+			return TopologyAuto
+		},
+		"`auto`; for an RDS Proxy `none`",
+		TopologyAuto, TopologyAurora, TopologyReplication, TopologyNone),
+	{
+		name:        "instance_host_pattern",
+		allowed:     "a host name with one ? for the instance's ID, and :port if it is another one, as in ?.xyz.eu-west-1.rds.amazonaws.com",
+		effect:      "Where the instances of an Aurora cluster are reached.",
+		defaultText: "derived from the host if it is an RDS endpoint; needed for Aurora behind an IP address or a name of one's own",
+		def:         func(c *Config) string { return c.derivedPattern() },
+		get:         func(c *Config) string { return c.InstanceHostPattern },
+		set: func(c *Config, value string) error {
+			c.InstanceHostPattern = value
+			return checkPattern(value)
+		},
+	},
+	enum("target_session_attrs", "Which instances connections are for, as in libpq: `read-write` and `primary` follow the writer, `read-only` and `standby` are served by readers, `prefer-standby` by the writer if there is no reader.",
+		func(c *Config) *TargetSessionAttrs { return &c.TargetSessionAttrs },
+		func(c *Config) TargetSessionAttrs {
+			if c.allHosts(rdsname.Reader) {
+				return AttrsReadOnly
+			}
+			return AttrsReadWrite
+		},
+		"`read-write`; for a `cluster-ro` endpoint `read-only`",
+		AttrsAny, AttrsReadWrite, AttrsReadOnly, AttrsPrimary, AttrsStandby, AttrsPreferStandby),
+	enum("continuity", "How much of a session outlives its instance: `full` all that can be carried over without guessing, `read` idle sessions and reads, `off` nothing.",
+		func(c *Config) *Continuity { return &c.Continuity },
+		func(*Config) Continuity { return ContinuityFull },
+		"",
+		ContinuityFull, ContinuityRead, ContinuityOff),
+	duration("failover_timeout", 60*time.Second, time.Millisecond,
+		"How long a new connection, or a session that lost its instance, waits for one that can serve it.",
+		func(c *Config) *time.Duration { return &c.FailoverTimeout }),
+	duration("probe_timeout", 500*time.Millisecond, time.Millisecond,
+		"How long a probe of an instance with work in flight may stay unanswered before the instance counts as gone.",
+		func(c *Config) *time.Duration { return &c.ProbeTimeout }),
+	duration("topology_refresh_interval", 30*time.Second, 10*time.Millisecond,
+		"How often the cluster is looked at while nothing happens.",
+		func(c *Config) *time.Duration { return &c.TopologyRefreshInterval }),
+}
+
+// paramNamed returns the parameter of ours with this name, or nil.
+func paramNamed(name string) *param {
+	for _, p := range params {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// env is the environment variable that gives the parameter where the DSN does not.
+func (p *param) env() string { return "FAIRLEAD_" + strings.ToUpper(p.name) }
+
+// refuse is the error for a value that set refused; source says where the value stood if it was not the DSN.
+func (p *param) refuse(value, source string, why error) error {
+	if source != "" {
+		source = " (from " + source + ")"
+	}
+	return fmt.Errorf("fairlead: parameter %s=%q%s: %w; allowed is %s", p.name, value, source, why, p.allowed)
+}
+
+// enum is a parameter with a few words for values.
+func enum[T ~string](name, effect string, field func(*Config) *T, def func(*Config) T, defaultText string, values ...T) *param {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = string(v)
+	}
+	return &param{
+		name: name, allowed: "one of " + strings.Join(words, ", "), effect: effect, defaultText: defaultText,
+		def: func(c *Config) string { return string(def(c)) },
+		get: func(c *Config) string { return string(*field(c)) },
+		set: func(c *Config, value string) error {
+			for _, v := range values {
+				if value == string(v) {
+					*field(c) = v
+					return nil
+				}
+			}
+			return errors.New("unknown value")
+		},
+	}
+}
+
+// duration is a parameter with a time for a value, which is at least least.
+func duration(name string, def, least time.Duration, effect string, field func(*Config) *time.Duration) *param {
+	return &param{
+		name: name, effect: effect,
+		allowed: fmt.Sprintf("a duration of %s or more, in seconds or with a unit, as in 2, 2s, 1500ms or 1m", formatDuration(least)),
+		def:     func(*Config) string { return formatDuration(def) },
+		get:     func(c *Config) string { return formatDuration(*field(c)) },
+		set: func(c *Config, value string) error {
+			d, err := parseDuration(value)
+			switch {
+			case err != nil:
+				return err
+			case d < 0:
+				return errors.New("negative")
+			case d < least:
+				return errors.New("too short")
+			}
+			*field(c) = d
+			return nil
+		},
+	}
+}
+
+// parseDuration reads a bare integer as seconds, as libpq does, and anything else as Go does.
+func parseDuration(value string) (time.Duration, error) {
+	if value == "" {
+		return 0, errors.New("empty")
+	}
+	if n, err := strconv.ParseInt(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		if n > math.MaxInt64/int64(time.Second) || n < math.MinInt64/int64(time.Second) {
+			return 0, errors.New("too long")
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		return 0, errors.New("not a duration")
+	}
+	return d, nil
+}
+
+// formatDuration writes whole seconds as such, since 60s is what people write, and not 1m0s.
+func formatDuration(d time.Duration) string {
+	if d%time.Second == 0 {
+		return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+	}
+	return d.String()
+}
+
+// checkPattern refuses what cannot become a host name by putting an ID in place of the "?".
+func checkPattern(pattern string) error {
+	switch strings.Count(pattern, "?") {
+	case 0:
+		return errors.New("it has no ?: put one where the instance's ID stands in the host names of the instances")
+	case 1:
+	default:
+		return errors.New("it has more than one ?")
+	}
+	host, port, hasPort := strings.Cut(pattern, ":")
+	if !strings.Contains(host, "?") {
+		return errors.New("the ? is not in the host name")
+	}
+	for _, r := range host {
+		if r <= ' ' || r == 0x7f || strings.ContainsRune(`/\,@#'"[]`, r) {
+			return fmt.Errorf("%q cannot be in a host name", r)
+		}
+	}
+	if !hasPort {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("%q is not a port", port)
+	}
+	return nil
+}
+
+// allHosts says whether every host of the DSN is an RDS endpoint of this kind.
+func (c *Config) allHosts(kind rdsname.Kind) bool {
+	if c.Conn == nil {
+		return false
+	}
+	for _, host := range c.hosts() {
+		if rdsname.Parse(host).Kind != kind {
+			return false
+		}
+	}
+	return true
+}
+
+// derivedPattern is the pattern that the first host tells which does tell one.
+func (c *Config) derivedPattern() string {
+	if c.Conn == nil {
+		return ""
+	}
+	for _, host := range c.hosts() {
+		if p := rdsname.Parse(host).InstancePattern; p != "" {
+			return p
+		}
+	}
+	return ""
+}
