@@ -146,7 +146,7 @@ func (c *Config) validate() error {
 		return errors.New("fairlead: Conn or Pool of the Config is nil: change what ParseConfig has put there, but leave it there")
 	}
 	for _, p := range params {
-		if p.get(c) == "" && p.def(c) == "" {
+		if p.optional && p.get(c) == "" {
 			continue
 		}
 		if err := p.set(new(Config), p.get(c)); err != nil {
@@ -158,7 +158,7 @@ func (c *Config) validate() error {
 
 // check finds parameters that are well-formed, and do not go together.
 func (c *Config) check() error {
-	if c.Topology == TopologyAurora && c.InstanceHostPattern == "" {
+	if c.Topology == TopologyAurora && c.InstanceHostPattern == "" && c.derivedPattern() == "" {
 		return fmt.Errorf("fairlead: topology=aurora with host %s: instance_host_pattern is needed, since the hosts of the instances cannot be derived from this one; set it to a name with ? for the instance's ID, as in ?.xyz.eu-west-1.rds.amazonaws.com", c.Conn.Host)
 	}
 	return nil

@@ -46,7 +46,7 @@ func ParseConfig(dsn string) (*Config, error) {
 	}
 	slices.Sort(c.poolKeys)
 	for _, p := range params {
-		delete(c.Conn.RuntimeParams, p.name)
+		delete(c.Conn.RuntimeParams, p.name) // a service file's
 		if err := p.take(c, d.own, service); err != nil {
 			return nil, err
 		}
@@ -56,7 +56,10 @@ func ParseConfig(dsn string) (*Config, error) {
 			return nil, fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, p.name)
 		}
 	}
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // take sets the parameter from the first source that has it.
@@ -138,18 +141,22 @@ func withoutDSN(err error, d *splitted) error {
 	}
 	text := strings.TrimPrefix(err.Error(), "cannot parse ``: ")
 	for _, secret := range d.secrets {
-		text = strings.ReplaceAll(text, secret, "xxxxx")
+		if strings.Contains(text, secret) {
+			text, err = strings.ReplaceAll(text, secret, "xxxxx"), nil
+		}
 	}
 	return &dsnError{text: "fairlead: DSN: " + text, err: err}
 }
 
-// dsnError is an error of pgx in our words.
+// dsnError is an error of pgx without the DSN; err is nil if it has a password in it.
 type dsnError struct {
 	text string
 	err  error
 }
 
 func (e *dsnError) Error() string { return e.text }
+
+// Unwrap returns pgx's error.
 func (e *dsnError) Unwrap() error { return e.err }
 
 // service returns the settings of the service that the DSN or the environment names. What is wrong with it is pgx's to

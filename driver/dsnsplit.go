@@ -98,9 +98,13 @@ func (d *splitted) splitURL(dsn string) error {
 			kept = append(kept, pair)
 		}
 	}
+	if len(d.own) == 0 {
+		d.rest = dsn
+		return nil
+	}
 	d.rest = dsn[:start]
 	if len(kept) > 0 {
-		d.rest += "?" + strings.Join(kept, "&")
+		d.rest += "?" + strings.Join(kept, "&") + dsn[start+1+len(query):]
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type param struct {
 	effect  string
 	// defaultText stands in the README where the default depends on the host; otherwise what def returns does.
 	defaultText string
+	optional    bool // a Config may have "" for it, a DSN may not
 
 	def func(c *Config) string // the value when nobody gives one; looks at c's hosts only
 	get func(c *Config) string
@@ -41,8 +42,10 @@ var params = []*param{
 		allowed:     "a host name with one ? for the instance's ID, and :port if it is another one, as in ?.xyz.eu-west-1.rds.amazonaws.com",
 		effect:      "Where the instances of an Aurora cluster are reached.",
 		defaultText: "derived from the host if it is an RDS endpoint; needed for Aurora behind an IP address or a name of one's own",
-		def:         func(c *Config) string { return c.derivedPattern() },
-		get:         func(c *Config) string { return c.InstanceHostPattern },
+		optional:    true,
+
+		def: func(c *Config) string { return c.derivedPattern() },
+		get: func(c *Config) string { return c.InstanceHostPattern },
 		set: func(c *Config, value string) error {
 			c.InstanceHostPattern = value
 			return checkPattern(value)
