@@ -179,7 +179,7 @@ func (a *asker) attempt(ctx context.Context, o orders) {
 	result := outcomeAnswered
 	if obs.err != nil {
 		result = outcomeFailed
-		if refused := (*LoginRefusedError)(nil); errors.As(obs.err, &refused) {
+		if isRefused(obs.err) {
 			result = outcomeRefused
 		}
 	}
@@ -237,8 +237,7 @@ func (a *asker) open(ctx context.Context, addrs []netip.Addr) error {
 			return nil
 		}
 		p.leave()
-		refused := (*LoginRefusedError)(nil)
-		if errors.As(err, &refused) {
+		if isRefused(err) {
 			p.refused.Store(true)
 			refusals = append(refusals, err)
 			continue

@@ -70,6 +70,7 @@ func TestAPromotedReaderIsKnownAtOnce(t *testing.T) {
 			t.Errorf("it took %v from the promotion", d)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(failovers) != 1 {
 			t.Fatalf("%d failovers told", len(failovers))
 		}
@@ -84,10 +85,10 @@ func TestAFalseSuspicionChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var changes atomic.Int64
 		w := plain(3)
-		c := watch(t, w, nil)
+		c := watch(t, w, func(cfg *Config) { cfg.OnChange = func(_, _ *Snapshot) { changes.Add(1) } })
 		_, before := pick(t, c, WantWriter, 0, time.Second)
 		time.Sleep(time.Minute)
-		c.cfg.OnChange = func(_, _ *Snapshot) { changes.Add(1) }
+		changes.Store(0)
 		ticket := c.Suspect(w.id(1), errGone)
 		in, s := pick(t, c, WantWriter, ticket, time.Second)
 		if in.ID != w.id(1) || s.Epoch != before.Epoch || Ticket(in.Round) <= ticket {

@@ -11,6 +11,7 @@ type hunt struct {
 	quiet  bool      // nobody has said that the writer failed: the first search, an unanswered check
 	since  time.Time // of the first suspicion
 	ticket uint64    // a proof must have a higher number
+	need   uint64    // somebody waits for a proof with a higher number than this
 	cause  error
 	epoch  uint64    // when it began
 	lost   time.Time // when it became certain that the old writer does not answer, or is none any more
@@ -105,6 +106,9 @@ func (m *monitor) miss(t *target, o *observation) {
 		t.retryPause = time.Second
 		t.retryAt = o.at.Add(t.retryPause)
 	}
+	if o.round <= m.called && isRefused(o.err) {
+		t.asker.ask()
+	}
 	if t != m.writer() {
 		return
 	}
@@ -182,7 +186,7 @@ func (m *monitor) evaluate(now time.Time, fresh bool) {
 		}
 	}
 	m.publish(m.picture(now, seen, v), f, fresh, m.proof != oldProof)
-	if m.hunt.on && v.writer >= 0 && m.proof > m.hunt.ticket {
+	if m.hunt.on && v.writer >= 0 && m.proof > max(m.hunt.ticket, m.hunt.need) {
 		m.end(now)
 	} else if v.newEpoch && !m.hunt.on {
 		m.settle(now)
@@ -243,9 +247,6 @@ func (m *monitor) hearOfMembers(seen []sighting, v verdict) {
 			// It is reachable there, whether its own name is known yet or not.
 			t.addrs = append(t.addrs, seed.answer.Addr)
 			t.asker.order(func(o *orders) { o.addrs = t.addrs })
-		}
-		if m.hunt.on {
-			m.setMode(t, modeHunt)
 		}
 	}
 	rest := m.targets[:0]

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -37,6 +36,7 @@ type monitor struct {
 	wordOf  uint64   // number of the probe that brought it
 	proof   uint64   // number of the probe that last proved the writer
 	floor   uint64   // answers to probes with this number or a lower one are no claims any more
+	called  uint64   // a caller of Pick came at this number: a login refused before that is tried once more for it
 	split   bool     // the last decision was a tie
 
 	found     chan resolved
@@ -182,8 +182,9 @@ func (m *monitor) read(in inbox, now time.Time) {
 	if !in.wanted {
 		return
 	}
+	m.called = m.c.seq.Load()
 	for _, t := range m.targets {
-		if refused := (*LoginRefusedError)(nil); errors.As(t.err, &refused) {
+		if isRefused(t.err) {
 			t.asker.ask()
 		}
 	}
@@ -191,6 +192,7 @@ func (m *monitor) read(in inbox, now time.Time) {
 		m.askAll(now)
 	}
 	if m.hunt.on {
+		m.hunt.need = max(m.hunt.need, in.needWriter)
 		if now.Sub(m.hunt.since) > relaxAfter {
 			m.askAll(now)
 		}

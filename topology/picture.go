@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"errors"
 	"time"
 )
 
@@ -108,11 +107,10 @@ func refusal(attempts []attempt) (uint64, error) {
 	var first error
 	var since uint64
 	for _, a := range attempts {
-		refused := (*LoginRefusedError)(nil)
 		switch {
 		case a.round == 0, a.err == nil:
 			return 0, nil
-		case errors.As(a.err, &refused):
+		case isRefused(a.err):
 			if first == nil || a.round < since {
 				first, since = a.err, a.round
 			}

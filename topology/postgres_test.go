@@ -138,7 +138,7 @@ func dialFake(ctx context.Context, ep Endpoint, _ []netip.Addr) (*pgconn.PgConn,
 func plainAnswers() map[string][]string {
 	return map[string][]string{
 		"pg_postmaster_start_time": {"1000"}, "stats_reset": {"2000"}, "pg_control_system": {"77"}, "to_regproc": {"f"},
-		"pg_is_in_recovery": {"f,off,0,0000002A000000000000000F"}, ", -1": {"f,off,-1"},
+		"pg_is_in_recovery": {"f,off,0,0000002A000000000000000F"}, "default_transaction_read_only'), -1": {"f,off,-1"},
 	}
 }
 
@@ -287,7 +287,7 @@ func TestErrorsOfAProbeAreTold(t *testing.T) {
 			answer = nil
 		}
 		f.set("pg_is_in_recovery", answer...)
-		f.set(", -1", answer...)
+		f.set("default_transaction_read_only'), -1", answer...)
 		if _, err := s.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", rows, err)
 		}

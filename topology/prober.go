@@ -2,6 +2,7 @@ package topology
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -54,3 +55,8 @@ func (e *LoginRefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the underlying error.
 func (e *LoginRefusedError) Unwrap() error { return e.Err }
+
+func isRefused(err error) bool {
+	refused := (*LoginRefusedError)(nil)
+	return errors.As(err, &refused)
+}
