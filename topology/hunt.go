@@ -14,6 +14,7 @@ type hunt struct {
 	need   uint64    // somebody waits for a proof with a higher number than this
 	cause  error
 	epoch  uint64    // when it began
+	wideAt time.Time // when all instances are asked; until then, only the writer
 	lost   time.Time // when it became certain that the old writer does not answer, or is none any more
 }
 
@@ -23,6 +24,9 @@ func (m *monitor) begin(h hunt) {
 	if m.hunt.on {
 		m.hunt.ticket = max(m.hunt.ticket, h.ticket)
 		m.hunt.quiet = m.hunt.quiet && h.quiet
+		if h.wideAt.Before(m.hunt.wideAt) {
+			m.hunt.wideAt = h.wideAt
+		}
 		if m.hunt.cause == nil {
 			m.hunt.cause = h.cause
 		}
@@ -30,9 +34,11 @@ func (m *monitor) begin(h hunt) {
 		m.hunt = h
 		m.hunt.on, m.hunt.epoch = true, m.mem.epoch
 		m.resolveAt = now.Add(resolvePause)
-		for _, t := range m.wanted(now) {
-			m.setMode(t, modeHunt)
-			t.asker.ask()
+		if w := m.writer(); w != nil {
+			m.setMode(w, modeHunt)
+			w.asker.ask()
+		} else {
+			m.hunt.wideAt = now
 		}
 	}
 	m.floor = max(m.floor, m.hunt.ticket)
@@ -73,7 +79,7 @@ func (m *monitor) observe(o observation) {
 		return // removed meanwhile
 	}
 	now := o.at
-	t.attempt, t.err = o.round, o.err
+	t.attempt, t.err, t.lost = o.round, o.err, o.err != nil && !isAlive(o.err)
 	if o.round > t.checkOf {
 		t.checkAt = time.Time{}
 	}
@@ -117,7 +123,8 @@ func (m *monitor) miss(t *target, o *observation) {
 		return
 	}
 	m.hunt.quiet = false
-	if o.round > m.hunt.ticket && !o.stale {
+	m.hunt.wideAt = o.at
+	if o.round > m.hunt.ticket && !o.stale && t.lost {
 		m.gone(o.at, o.err)
 	}
 }

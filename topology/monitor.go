@@ -13,6 +13,8 @@ import (
 const (
 	// linger is how long connections stay open after a hunt, since suspicions come in bursts.
 	linger = 2 * time.Second
+	// headStart is how long a suspected writer may take to answer before the others are asked, too.
+	headStart = 5 * time.Millisecond
 	// resolvePause is how often names are looked up during a hunt: behind a single name, DNS is what moves.
 	resolvePause = time.Second
 	// seedsAfter is how long the members of an Aurora cluster are hunted before the seeds are asked as well.
@@ -61,6 +63,7 @@ type target struct {
 	asReader uint64 // number of the latest probe answered as a reader
 	attempt  uint64 // number of the latest attempt, whatever its end
 	err      error  // how it ended
+	lost     bool   // it ended in a way that means that the server is gone
 	note     string // why the answer was not taken at its word
 	doubt    uint64 // a suspicion against it: only its own answer to a later probe counts
 
@@ -222,7 +225,8 @@ func (m *monitor) suspect(id string, s suspicion) {
 	if m.proof > uint64(s.ticket) && !m.hunt.on {
 		return // proven since
 	}
-	m.begin(hunt{since: s.at, ticket: uint64(s.ticket), cause: s.cause})
+	// Its own connection gets a short start: most suspicions are false, and cost no login then.
+	m.begin(hunt{since: s.at, ticket: uint64(s.ticket), cause: s.cause, wideAt: s.at.Add(headStart)})
 }
 
 // check asks an instance whose work is unanswered.
@@ -277,8 +281,12 @@ func (m *monitor) tick(now time.Time) time.Duration {
 			m.resolve()
 		}
 		soon(m.resolveAt)
-		for _, t := range m.wanted(now) {
-			m.setMode(t, modeHunt)
+		if now.Before(m.hunt.wideAt) {
+			soon(m.hunt.wideAt)
+		} else {
+			for _, t := range m.wanted(now) {
+				m.setMode(t, modeHunt)
+			}
 		}
 		if at := m.hunt.since.Add(seedsAfter + time.Millisecond); now.Before(at) {
 			soon(at)

@@ -74,12 +74,12 @@ func (m *monitor) instance(id string, t *target, writer bool) (Instance, attempt
 	switch {
 	case writer:
 		in.Role, in.Round, in.Boot, in.Lag = Writer, m.proof, m.mem.reign.boot, 0
-	case t.err == nil && t.answer != nil && t.answer.InRecovery && m.ours(t):
+	case !t.lost && t.answer != nil && t.answer.InRecovery && m.ours(t):
 		in.Role, in.Round, in.Lag = Reader, t.answered, t.answer.Lag
 		if told && m.wordOf > in.Round && t.doubt < in.Round {
 			in.Round = m.wordOf
 		}
-	case t.err == nil && t.answer == nil && told && !word.IsWriter && t.doubt == 0 && word.LastUpdate < staleMember:
+	case !t.lost && t.answer == nil && told && !word.IsWriter && t.doubt == 0 && word.LastUpdate < staleMember:
 		in.Role, in.Round = Reader, m.wordOf
 	}
 	if in.Role == Reader && told && word.Lag >= 0 {

@@ -39,6 +39,9 @@ func (p *postgresProber) Open(ctx context.Context, ep Endpoint, addrs []netip.Ad
 		if refusesLogin(err) {
 			return nil, &LoginRefusedError{Err: err}
 		}
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "53300" {
+			return nil, &BusyError{Err: err}
+		}
 		return nil, err
 	}
 	w, err := newPostgresWire(conn)

@@ -19,7 +19,8 @@ type Session interface {
 // Prober opens probe connections with the credentials of one pool.
 type Prober interface {
 	// Open connects and logs in. An error that says the server was reached and will go on refusing (wrong password, no
-	// such database, TLS mismatch) is or wraps a [*LoginRefusedError]. With addrs empty it dials ep.Host by name.
+	// such database, TLS mismatch) is or wraps a [*LoginRefusedError], one that says it has no connection to spare a
+	// [*BusyError]. With addrs empty it dials ep.Host by name.
 	Open(ctx context.Context, ep Endpoint, addrs []netip.Addr) (Session, error)
 }
 
@@ -55,6 +56,21 @@ func (e *LoginRefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the underlying error.
 func (e *LoginRefusedError) Unwrap() error { return e.Err }
+
+// BusyError says that a server is alive but cannot be asked now: it has no connection to spare.
+type BusyError struct{ Err error }
+
+// Error returns the text of the underlying error.
+func (e *BusyError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *BusyError) Unwrap() error { return e.Err }
+
+// isAlive tells errors of a server that answered, but not to the question, from those that mean that it is gone.
+func isAlive(err error) bool {
+	busy := (*BusyError)(nil)
+	return isRefused(err) || errors.As(err, &busy)
+}
 
 func isRefused(err error) bool {
 	refused := (*LoginRefusedError)(nil)

@@ -33,6 +33,7 @@ type server struct {
 	id     string
 	down   bool
 	frozen chan struct{} // closed at the thaw; nil: not frozen
+	deny   error         // what its logins get, if set
 	run    int           // connections of an older run are dead
 }
 
@@ -129,6 +130,9 @@ func (w *world) Open(ctx context.Context, ep Endpoint, _ []netip.Addr) (Session,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if s.deny != nil {
+		return nil, s.deny
+	}
 	if w.refuse != nil {
 		return nil, &LoginRefusedError{Err: w.refuse}
 	}
