@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // quietEnv hides the environment of whoever runs the tests.
@@ -345,6 +347,17 @@ func TestPasswordsAreNotInErrors(t *testing.T) {
 				break
 			}
 			e = u.Unwrap()
+		}
+	}
+}
+
+func TestErrorsDoNotCarryTheDSN(t *testing.T) {
+	quietEnv(t)
+	for _, dsn := range []string{"host=h password=abc sslmode=x", "postgres://u:abc@h/?sslmode=x", "host=h password=abc pool_max_conns=x"} {
+		_, err := ParseConfig(dsn)
+		var parse *pgconn.ParseConfigError
+		if !errors.As(err, &parse) || parse.ConnString != "" || strings.Contains(err.Error(), "password") {
+			t.Errorf("%s: %v, with %+v", dsn, err, parse)
 		}
 	}
 }
