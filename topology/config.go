@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/fairlead-go/fairlead/internal/rdsname"
 )
 
 // Defaults of [Config].
@@ -64,31 +66,6 @@ type Failover struct {
 	Find   time.Duration // from there to the proof of the new one
 }
 
-// HostPatternOf derives an instance host pattern from the host of an RDS endpoint: a cluster's, a reader, custom or instance
-// endpoint. It returns "" for any other host, and for an RDS Proxy, behind which instances have other names.
-func HostPatternOf(host string) string {
-	labels := strings.Split(strings.TrimSuffix(strings.ToLower(host), "."), ".")
-	if len(labels) < 6 {
-		return ""
-	}
-	// <id>.<hash>.<region>.rds.amazonaws.com, or <id>.<hash>.rds.<region>.amazonaws.com.cn
-	domain := strings.Join(labels[4:], ".")
-	if labels[2] != "rds" && labels[3] != "rds" || domain != "amazonaws.com" && domain != "amazonaws.com.cn" {
-		return ""
-	}
-	hash := labels[1]
-	if strings.HasPrefix(hash, "proxy-") {
-		return ""
-	}
-	for _, prefix := range []string{"cluster-ro-", "cluster-custom-", "cluster-"} {
-		if rest, ok := strings.CutPrefix(hash, prefix); ok {
-			hash = rest
-			break
-		}
-	}
-	return "?." + hash + "." + strings.Join(labels[2:], ".")
-}
-
 // withDefaults checks a configuration and fills in what was left out.
 func (cfg Config) withDefaults() (Config, error) {
 	if len(cfg.Seeds) == 0 {
@@ -106,7 +83,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.HostPattern == "" {
 		for _, ep := range cfg.Seeds {
-			if cfg.HostPattern = HostPatternOf(ep.Host); cfg.HostPattern != "" {
+			if cfg.HostPattern = rdsname.Parse(ep.Host).InstancePattern; cfg.HostPattern != "" {
 				break
 			}
 		}

@@ -5,28 +5,6 @@ import (
 	"testing"
 )
 
-func TestHostPatternOf(t *testing.T) {
-	for host, want := range map[string]string{
-		"app.cluster-xyz.eu-west-1.rds.amazonaws.com":        "?.xyz.eu-west-1.rds.amazonaws.com",
-		"app.cluster-ro-xyz.eu-west-1.rds.amazonaws.com":     "?.xyz.eu-west-1.rds.amazonaws.com",
-		"any.cluster-custom-xyz.eu-west-1.rds.amazonaws.com": "?.xyz.eu-west-1.rds.amazonaws.com",
-		"inst-1.xyz.eu-west-1.rds.amazonaws.com":             "?.xyz.eu-west-1.rds.amazonaws.com",
-		"Inst-1.XYZ.eu-west-1.rds.amazonaws.com.":            "?.xyz.eu-west-1.rds.amazonaws.com",
-		"app.cluster-xyz.cn-north-1.rds.amazonaws.com.cn":    "?.xyz.cn-north-1.rds.amazonaws.com.cn",
-		"app.cluster-xyz.rds.cn-north-1.amazonaws.com.cn":    "?.xyz.rds.cn-north-1.amazonaws.com.cn",
-		"p.proxy-xyz.eu-west-1.rds.amazonaws.com":            "",
-		"10.0.0.1":                        "",
-		"localhost":                       "",
-		"db.example.com":                  "",
-		"xyz.eu-west-1.rds.amazonaws.com": "",
-		"app.cluster-xyz.eu-west-1.rds.example.com": "",
-	} {
-		if got := HostPatternOf(host); got != want {
-			t.Errorf("%s: %q, want %q", host, got, want)
-		}
-	}
-}
-
 func TestBadConfigurationsAreRefused(t *testing.T) {
 	seeds := []Endpoint{{Host: "h", Port: 5432}}
 	for want, cfg := range map[string]Config{
