@@ -204,7 +204,7 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 			m.big = nil
 		}
 	case session.Gone:
-		m.lose(&endedError{v.Err})
+		m.lose(&endedError{words: v.Err})
 	case session.ReadOnly:
 		m.doubt = true
 	case session.Diverged:
@@ -471,6 +471,8 @@ func lossOf(u *backend.Upstream, err error) error {
 }
 
 // endedError is a server's own announcement that it ends the connection.
-type endedError struct{ wire.Error }
+type endedError struct{ words wire.Error }
 
-func (e *endedError) Error() string { return e.Severity + " " + e.Code + ": " + e.Message }
+func (e *endedError) Error() string {
+	return e.words.Severity + " " + e.words.Code + ": " + e.words.Message
+}

@@ -106,12 +106,12 @@ func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.FailoverTimeout, errTimeout)
 	defer cancel()
-	up, err := p.login.Connect(ctx, 0)
+	m := newMount(p, p.ids.Add(1))
+	up, err := p.login.Connect(ctx, 0, &m.mu)
 	if err != nil {
 		p.release()
 		return nil, err
 	}
-	m := newMount(p, p.ids.Add(1))
 	m.up, m.pid = up, up.PID
 	if _, err := rand.Read(m.key[:]); err != nil {
 		up.Close(false)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -128,7 +129,7 @@ func (m *mount) resume(dir direction, fresh []byte) error {
 	ctx, leave := m.enter(dir)
 	defer leave()
 	for {
-		plan := plan{after: m.ticket, restore: m.s.Restore(), replay: m.replay}
+		plan := plan{after: m.ticket, restore: m.s.Restore(), replay: m.replay, owner: &m.mu}
 		if m.replay {
 			plan.missing = m.s.Missing(m.s.Journal())
 		} else {
@@ -271,6 +272,7 @@ type plan struct {
 	restore string // SQL
 	missing []*session.Statement
 	replay  bool
+	owner   sync.Locker
 }
 
 // refusal is an error that the client is to see as it is.
@@ -282,7 +284,7 @@ func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 // another one, until ctx ends.
 func (p *pool) attach(ctx context.Context, plan plan) (*backend.Upstream, error) {
 	for {
-		up, err := p.login.Connect(ctx, plan.after)
+		up, err := p.login.Connect(ctx, plan.after, plan.owner)
 		if err != nil {
 			return nil, err
 		}

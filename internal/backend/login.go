@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -142,8 +143,8 @@ func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.A
 
 // Connect logs in to an instance of the wanted kind, one proven after the ticket, and goes on until ctx ends: an
 // instance that dies during the login is suspected, and the next proof awaited. Wrong passwords and unknown databases
-// end it at once.
-func (l *Login) Connect(ctx context.Context, after topology.Ticket) (*Upstream, error) {
+// end it at once. owner is the lock under which the upstream's Begin, Heard and Stale will be called.
+func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.Locker) (*Upstream, error) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(2*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
 		backoff.WithMaxElapsedTime(0))
@@ -153,7 +154,7 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket) (*Upstream, 
 		if err != nil {
 			return nil, &NotLoggedInError{l.Want, errors.Join(err, last)}
 		}
-		up, err := l.connectOne(ctx, in, snap)
+		up, err := l.connectOne(ctx, in, snap, owner)
 		if err == nil {
 			return up, nil
 		}
@@ -174,7 +175,7 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket) (*Upstream, 
 	}
 }
 
-func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topology.Snapshot) (*Upstream, error) {
+func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topology.Snapshot, owner sync.Locker) (*Upstream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := &attempt{instance: in.ID, want: l.Want, cancel: cancel}
@@ -212,14 +213,14 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	up := &Upstream{
 		Instance: in, Epoch: snap.Epoch, PID: h.PID, Params: maps.Clone(h.ParameterStatuses),
-		conn: h.Conn, hijacked: h, registry: l.Registry,
+		conn: h.Conn, hijacked: h, registry: l.Registry, want: l.Want, owner: owner,
 	}
 	if c, ok := h.Conn.(*countedConn); ok {
 		up.conn = c.Conn // in the clear, Write itself tells what left
 	} else if t, ok := h.Conn.(*tls.Conn); ok {
 		up.wire, _ = t.NetConn().(*countedConn)
 	}
-	l.Registry.add(up, l.Want)
+	up.watch()
 	// The topology may have moved between the choice and the entry into the registry.
 	if now := l.Cluster.Snapshot(); now.Epoch != snap.Epoch {
 		if why := misplaced(in, l.Want, now); why != nil {

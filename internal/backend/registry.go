@@ -28,11 +28,13 @@ type Registry struct {
 	wakeUp chan struct{}
 
 	mu        sync.Mutex
-	upstreams map[*Upstream]topology.Want
+	upstreams map[*Upstream]struct{}
 	dialing   map[*attempt]struct{}
 	running   bool
 	stop      chan struct{}
 	done      chan struct{}
+
+	round []*Upstream // of beat's own
 }
 
 // attempt is a login in progress.
@@ -46,7 +48,7 @@ type attempt struct {
 func NewRegistry(check func(instanceID string)) *Registry {
 	r := &Registry{
 		check: check, wakeUp: make(chan struct{}, 1),
-		upstreams: make(map[*Upstream]topology.Want), dialing: make(map[*attempt]struct{}),
+		upstreams: make(map[*Upstream]struct{}), dialing: make(map[*attempt]struct{}),
 	}
 	r.tick.Store(1)
 	return r
@@ -111,7 +113,7 @@ func (r *Registry) run(stop, done chan struct{}) {
 }
 
 func (r *Registry) wake() {
-	if r.asleep.Load() && r.asleep.CompareAndSwap(true, false) {
+	if r.asleep.CompareAndSwap(true, false) {
 		r.wakeUp <- struct{}{}
 	}
 }
@@ -119,32 +121,36 @@ func (r *Registry) wake() {
 // beat has every instance probed that has been silent about work in flight; it reports whether any work is in flight.
 func (r *Registry) beat() (busy bool) {
 	now := r.tick.Load()
-	var silent map[string]struct{}
+	// The owners' locks are taken without ours: they take ours while they hold their own.
 	r.mu.Lock()
+	r.round = r.round[:0]
 	for u := range r.upstreams {
-		since := u.waiting.Load()
-		if since == 0 {
-			continue
-		}
-		busy = true
-		if now-since >= patience && now-since < 1<<31 {
+		r.round = append(r.round, u)
+	}
+	r.mu.Unlock()
+	var silent map[string]struct{}
+	for i, u := range r.round {
+		r.round[i] = nil
+		u.owner.Lock()
+		waiting, quiet := u.waiting, now-u.heard
+		u.owner.Unlock()
+		busy = busy || waiting
+		if waiting && quiet >= patience {
 			if silent == nil {
 				silent = make(map[string]struct{})
 			}
 			silent[u.Instance.ID] = struct{}{}
 		}
 	}
-	r.mu.Unlock()
 	for id := range silent {
 		r.check(id)
 	}
 	return busy
 }
 
-func (r *Registry) add(u *Upstream, want topology.Want) {
-	u.heard.Store(r.tick.Load())
+func (r *Registry) add(u *Upstream) {
 	r.mu.Lock()
-	r.upstreams[u] = want
+	r.upstreams[u] = struct{}{}
 	r.mu.Unlock()
 }
 
@@ -168,8 +174,8 @@ func (r *Registry) Moved(_, now *topology.Snapshot) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for u, want := range r.upstreams {
-		if why := misplaced(u.Instance, want, now); why != nil {
+	for u := range r.upstreams {
+		if why := misplaced(u.Instance, u.want, now); why != nil {
 			u.Kill(why)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,11 +29,14 @@ type Upstream struct {
 	hijacked *pgconn.HijackedConn
 	early    []byte // read by Exchange, not asked for by it
 	registry *Registry
+	want     topology.Want
 
-	waiting atomic.Uint32 // tick at which the server was last heard of while work is in flight; 0: nothing is
-	heard   atomic.Uint32 // tick at which the server was last heard of
-	killed  atomic.Pointer[error]
-	closed  atomic.Bool
+	owner   sync.Locker // the mount's lock; guards what follows, which is touched for every query: no atomics of its own
+	waiting bool        // work is in flight
+	heard   uint32      // tick at which the server was last heard of, or the work began
+
+	killed atomic.Pointer[error]
+	closed atomic.Bool
 }
 
 // Read reads what the server sent.
@@ -63,22 +67,25 @@ func (u *Upstream) Write(p []byte) (none bool, err error) {
 	return n == 0, err
 }
 
+// watch puts the upstream into the registry.
+func (u *Upstream) watch() {
+	u.heard = u.registry.tick.Load()
+	u.registry.add(u)
+}
+
 // Begin says that work is in flight; the pulse watches it from here on.
 func (u *Upstream) Begin() {
-	if u.waiting.Load() == 0 {
-		u.waiting.Store(u.registry.tick.Load())
-		u.registry.wake()
+	if !u.waiting {
+		u.waiting, u.heard = true, u.registry.tick.Load()
+		if u.registry.asleep.Load() {
+			u.registry.wake()
+		}
 	}
 }
 
 // Heard says that the server has sent something; idle that nothing is in flight any more.
 func (u *Upstream) Heard(idle bool) {
-	now := u.registry.tick.Load()
-	u.heard.Store(now)
-	if idle {
-		now = 0
-	}
-	u.waiting.Store(now)
+	u.waiting, u.heard = !idle, u.registry.tick.Load()
 }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline are those of net.Conn.
@@ -154,7 +161,7 @@ func (u *Upstream) Cancel(ctx context.Context) error {
 
 // Stale reports whether the upstream has been idle for so long that it is worth a look whether it still lives.
 func (u *Upstream) Stale() bool {
-	return u.waiting.Load() == 0 && (u.registry.tick.Load()-u.heard.Load() > 1 || u.registry.asleep.Load())
+	return !u.waiting && (u.registry.tick.Load()-u.heard > 1 || u.registry.asleep.Load())
 }
 
 // Readable reports whether a read would not block: the server sent something, or has closed. Where that cannot be told
@@ -163,7 +170,7 @@ func (u *Upstream) Readable() bool {
 	if len(u.early) > 0 {
 		return true
 	}
-	u.heard.Store(u.registry.tick.Load())
+	u.heard = u.registry.tick.Load()
 	return readable(rawConn(u.conn))
 }
 

@@ -101,7 +101,7 @@ func (s *Session) record(whole []byte) int {
 		s.truncated = true
 		// What was answered is of no use without the rest; what is outstanding still tells what an answer belongs to.
 		if s.Busy() && s.queue[s.head].start >= 0 {
-			s.dropBefore(s.queue[s.head].start)
+			s.dropBefore(int(s.queue[s.head].start))
 		} else if !s.Busy() {
 			s.dropJournal()
 		}
@@ -129,7 +129,7 @@ func (s *Session) request(msg []byte, start int, out *Out) {
 			return
 		}
 		s.skipping = false
-		s.push(op{kind: kind, start: start, end: start + len(msg)})
+		s.push(op{kind: kind, start: int32(start), end: int32(start + len(msg))})
 		return
 	case wire.CopyDone, wire.CopyFail:
 		s.copyIn = false
@@ -143,11 +143,10 @@ func (s *Session) request(msg []byte, start int, out *Out) {
 	if s.skipping {
 		return
 	}
-	o := op{kind: kind, start: start, end: start + len(msg)}
 	if kind == wire.Parse && start < 0 {
-		o.parse = newStatement(msg)
+		s.large = append(s.large, newStatement(msg))
 	}
-	s.push(o)
+	s.push(op{kind: kind, start: int32(start), end: int32(start + len(msg))})
 }
 
 // mention notes state that the SQL text may leave on the server where no later message shows it.

@@ -107,7 +107,7 @@ func (s *Session) sentBusy() bool {
 		return false
 	}
 	first := s.queue[s.head]
-	return first.start < 0 || first.start < s.sent
+	return first.start < 0 || int(first.start) < s.sent
 }
 
 func (s *Session) replayReason() Reason {
@@ -133,7 +133,7 @@ func (s *Session) lastWords(cause string) []byte {
 // answerUnsent has the session answer what no upstream was given.
 func (s *Session) answerUnsent() {
 	unsent := s.journal[s.sent:]
-	s.queue, s.head = s.queue[:0], 0
+	s.clearQueue()
 	var out Out
 	n := s.answerAll(unsent, &out)
 	rest := append([]byte(nil), unsent[n:]...)
@@ -143,7 +143,7 @@ func (s *Session) answerUnsent() {
 
 // requeue makes messages that no upstream has had the whole content of journal and queue.
 func (s *Session) requeue(rest []byte) {
-	s.queue, s.head = s.queue[:0], 0
+	s.clearQueue()
 	s.journal = append(s.journal[:0], rest...)
 	s.base, s.sent = 0, 0
 	var out Out
@@ -194,7 +194,7 @@ func (s *Session) eachStatement(msgs []byte, f func(sql string)) {
 // eachRequest calls f with each message of a part of the journal that begins at the given offset.
 func (s *Session) eachRequest(msgs []byte, at int, f func(o op)) {
 	eachMessage(msgs, func(msg []byte) {
-		f(op{kind: msg[0], start: at, end: at + len(msg)})
+		f(op{kind: msg[0], start: int32(at), end: int32(at + len(msg))})
 		at += len(msg)
 	})
 }
@@ -251,7 +251,7 @@ func (s *Session) BeginReplay() []byte {
 	s.verify, s.verifySum = s.saved.delivered, s.saved.sum
 	s.hash.Reset()
 	s.delivered = 0
-	s.queue, s.head = s.queue[:0], 0
+	s.clearQueue()
 	s.settings.rollback()
 	var out Out
 	at := s.base
@@ -355,7 +355,7 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	return Answered, reason
 }
 
-func (s *Session) wasSent(o op) bool { return o.start < 0 || o.start < s.sent }
+func (s *Session) wasSent(o op) bool { return o.start < 0 || int(o.start) < s.sent }
 
 // answerQueue has the session answer requests that are outstanding, whether they were sent or not.
 func (s *Session) answerQueue(queue []op) {
@@ -368,7 +368,7 @@ func (s *Session) answerQueue(queue []op) {
 		}
 	}
 	s.dropJournal()
-	s.queue, s.head = s.queue[:0], 0
+	s.clearQueue()
 	var out Out
 	for i, m := range msgs {
 		if !s.local.on {
@@ -388,7 +388,7 @@ func joined(msgs [][]byte) (all []byte) {
 
 // endUnitAfterFailure forgets the unit, and what its replays have cost.
 func (s *Session) endUnitAfterFailure() {
-	s.queue, s.head = s.queue[:0], 0
+	s.clearQueue()
 	s.confused = false
 	s.endUnit()
 }
@@ -448,7 +448,7 @@ func (s *Session) inDoubt() (doubt bool, first int) {
 	m := tracker{o: s.options()}
 	from, outstanding := s.base, len(s.journal)
 	if s.Busy() {
-		outstanding = s.queue[s.head].start
+		outstanding = int(s.queue[s.head].start)
 	}
 	if s.truncated || outstanding < 0 {
 		// The beginning is missing: an open transaction has changed something, and so may have an open segment.
@@ -458,11 +458,11 @@ func (s *Session) inDoubt() (doubt bool, first int) {
 	}
 	if from >= 0 {
 		s.eachRequest(s.journal[from:s.sent], from, func(o op) {
-			if o.start == outstanding && s.status == wire.StatusFailed {
+			if int(o.start) == outstanding && s.status == wire.StatusFailed {
 				m.failed = true
 			}
 			s.track(&m, o)
-			if o.start >= outstanding && endsSegment(o.kind) {
+			if int(o.start) >= outstanding && endsSegment(o.kind) {
 				m.segment++
 			}
 		})

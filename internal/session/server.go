@@ -60,7 +60,8 @@ func (s *Session) Server(b []byte) View {
 			continue
 		}
 		msg := b[i : i+n]
-		if v.Event, v.Err = s.take(kind, msg); v.Event != None {
+		if v.Event = s.take(kind, msg); v.Event != None {
+			v.Err = s.fault
 			break
 		}
 		switch kind {
@@ -126,7 +127,8 @@ func (s *Session) serverVerify(b []byte) View {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
 			break
 		}
-		if v.Event, v.Err = s.take(kind, msg); v.Event != None {
+		if v.Event = s.take(kind, msg); v.Event != None {
+			v.Err = s.fault
 			break
 		}
 		i += n
@@ -183,8 +185,8 @@ func (s *Session) canonical(kind byte, msg []byte) {
 // AcceptReadOnly says that the next 25006 is the server's true answer.
 func (s *Session) AcceptReadOnly() { s.acceptReadOnly = true }
 
-// take brings the session's state forward by one message of the server's.
-func (s *Session) take(kind byte, msg []byte) (Event, wire.Error) {
+// take brings the session's state forward by one message of the server's. The error that an event is about is in fault.
+func (s *Session) take(kind byte, msg []byte) Event {
 	head := s.headKind()
 	switch kind {
 	case wire.ParseComplete:
@@ -228,16 +230,18 @@ func (s *Session) take(kind byte, msg []byte) (Event, wire.Error) {
 	case wire.ErrorResponse:
 		e := wire.ParseError(wire.Body(msg))
 		if e.Fatal() && s.mode != Off && e.Code != "08P01" {
-			return Gone, e
+			s.fault = e
+			return Gone
 		}
 		if e.Code == readOnlyTransaction && !s.acceptReadOnly {
-			return ReadOnly, e
+			s.fault = e
+			return ReadOnly
 		}
 		s.acceptReadOnly = false
 		s.failed(head)
 	case wire.ReadyForQuery:
 		if len(msg) != wire.HeaderLen+1 {
-			return Broken, wire.Error{}
+			return Broken
 		}
 		s.ready(head, msg[wire.HeaderLen])
 	case wire.ParameterStatus:
@@ -245,7 +249,7 @@ func (s *Session) take(kind byte, msg []byte) (Event, wire.Error) {
 	case wire.NotificationResponse:
 		s.notification(msg)
 	}
-	return None, wire.Error{}
+	return None
 }
 
 // expect notes when a response answers no request that we know of: the session's account of itself is wrong then, and
@@ -266,6 +270,9 @@ func (s *Session) failed(head byte) {
 		return
 	}
 	for s.Busy() && s.headKind() != wire.Sync {
+		if o := s.queue[s.head]; o.kind == wire.Parse && o.start < 0 {
+			s.nextLarge()
+		}
 		s.pop()
 	}
 	s.skipping = !s.Busy()
@@ -292,7 +299,7 @@ func (s *Session) ready(head, status byte) {
 		s.pop()
 	default:
 		s.confused = true
-		s.queue, s.head = s.queue[:0], 0
+		s.clearQueue()
 	}
 	s.status = status
 	s.copyIn, s.ended = false, false

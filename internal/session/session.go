@@ -28,13 +28,13 @@ const (
 // seed makes digests of this process comparable with each other and with nothing else.
 var seed = maphash.MakeSeed()
 
-// op is a request whose response is outstanding.
+// op is a request whose response is outstanding. There is one for each message of a pipeline, so it is small and has no
+// pointers.
 type op struct {
+	start    int32  // where its message begins in the journal; -1 when the journal no longer has it
+	end      int32  // where it ends
+	commands uint16 // CommandCompletes seen so far, for Query
 	kind     byte
-	commands uint16     // CommandCompletes seen so far, for Query
-	start    int        // where its message begins in the journal; -1 when the journal no longer has it
-	end      int        // where it ends
-	parse    *Statement // Parse with a journal that overflowed: the message itself
 }
 
 // Session is one client's session. It is not safe for concurrent use: the mount's lock guards it.
@@ -46,6 +46,7 @@ type Session struct {
 
 	queue []op // outstanding requests; the first is at head
 	head  int
+	large []*Statement // what the outstanding Parses that the journal does not have will make, in their order
 
 	journal   []byte // client bytes of the unit, whole messages only
 	base      int    // where in it the unit begins
@@ -78,11 +79,12 @@ type Session struct {
 	local local  // the session answers itself
 	out   []byte // messages for the client that no server sent
 
-	ended           bool   // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
-	refusedReadOnly bool   // what is in flight was refused as read-only, and is lost
-	acceptReadOnly  bool   // the next 25006 is meant for the client
-	saved           *saved // what the client knows, while a replay has not caught up with it
-	replays         int    // of the current unit
+	ended           bool       // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
+	refusedReadOnly bool       // what is in flight was refused as read-only, and is lost
+	fault           wire.Error // what the last Event is about
+	acceptReadOnly  bool       // the next 25006 is meant for the client
+	saved           *saved     // what the client knows, while a replay has not caught up with it
+	replays         int        // of the current unit
 }
 
 // New returns a session that is idle and has no upstream yet. limit <= 0 means DefaultJournalLimit.
@@ -135,6 +137,9 @@ func (s *Session) pop() {
 	}
 }
 
+// clearQueue forgets all that is outstanding.
+func (s *Session) clearQueue() { s.queue, s.head, s.large = s.queue[:0], 0, nil }
+
 // outstanding is the queue without what was answered.
 func (s *Session) outstanding() []op { return s.queue[s.head:] }
 
@@ -148,7 +153,7 @@ func (s *Session) headKind() byte {
 
 // message is the journal's copy of a request, nil when it has none.
 func (s *Session) message(o op) []byte {
-	if o.start < 0 || o.end > len(s.journal) {
+	if o.start < 0 || int(o.end) > len(s.journal) {
 		return nil
 	}
 	return s.journal[o.start:o.end]
@@ -166,7 +171,7 @@ func (s *Session) endUnit() {
 	s.statements.endUnit()
 	if s.Busy() {
 		if start := s.queue[s.head].start; start >= 0 {
-			s.dropBefore(start)
+			s.dropBefore(int(start))
 		} else {
 			s.truncated = true
 		}
@@ -183,7 +188,12 @@ func (s *Session) dropJournal() {
 		s.journal = nil
 	}
 	for i := range s.outstanding() {
-		s.queue[s.head+i].start = -1
+		o := &s.queue[s.head+i]
+		if o.kind == wire.Parse && o.start >= 0 {
+			// Its place among the large ones is kept by a statement that cannot be restored.
+			s.large = append(s.large, nil)
+		}
+		o.start = -1
 	}
 }
 
@@ -198,8 +208,8 @@ func (s *Session) dropBefore(n int) {
 	s.sent = max(0, s.sent-s.base)
 	for i := range s.outstanding() {
 		if o := &s.queue[s.head+i]; o.start >= 0 {
-			o.start -= s.base
-			o.end -= s.base
+			o.start -= int32(s.base)
+			o.end -= int32(s.base)
 		}
 	}
 	s.base = 0

@@ -246,7 +246,7 @@ func (s *Session) portalStatement(o op) string {
 		return ""
 	}
 	name, _ := statementOf(bind)
-	return s.statementText(name, o.start)
+	return s.statementText(name, int(o.start))
 }
 
 // bindOf finds the Bind of the portal that an Execute runs, in the journal before it.

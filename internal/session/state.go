@@ -16,5 +16,5 @@ var heldStates = []struct {
 	{stateHeldCursor, "WITH HOLD cursors"},
 }
 
-func (s *Session) callsSetConfig() bool { return false }
+func (s *Session) callsSetConfig() bool            { return false }
 func (s *Session) setConfig(head byte, sql string) {}

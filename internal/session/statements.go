@@ -120,25 +120,33 @@ func (t *statements) dropAll() {
 // parsed is a Parse that the server has completed.
 func (s *Session) parsed(o op) {
 	t := &s.statements
-	if o.parse != nil {
-		if o.parse.name != "" {
-			t.put(o.parse)
-		} else {
-			t.unnamed, t.unnamedD, t.unnamedAt = o.parse.Parse, 0, t.upstream
+	if o.start < 0 {
+		st := s.nextLarge()
+		switch {
+		case st == nil:
+			s.confused = true
+		case st.name != "":
+			t.put(st)
+		default:
+			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
 		}
 		return
 	}
 	msg := s.message(o)
-	if msg == nil {
-		s.confused = true
-		return
-	}
 	if msg[wire.HeaderLen] == 0 {
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
 		return
 	}
 	t.put(newStatement(msg))
+}
+
+// nextLarge is the statement of the first outstanding Parse that the journal does not have.
+func (s *Session) nextLarge() (st *Statement) {
+	if len(s.large) > 0 {
+		st, s.large = s.large[0], s.large[1:]
+	}
+	return st
 }
 
 // closed is a Close that the server has completed.

@@ -1,0 +1,168 @@
+package driver
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// costs are the operations whose price is watched, by name.
+var costs = []struct {
+	name string
+	run  func(db *sql.DB, prepared *sql.Stmt) error
+}{
+	{"QueryRow", func(db *sql.DB, _ *sql.Stmt) error {
+		var a int
+		var b string
+		return db.QueryRow("select a, b from t where a = $1", 1).Scan(&a, &b)
+	}},
+	{"Prepared", func(_ *sql.DB, prepared *sql.Stmt) error {
+		var a int
+		var b string
+		return prepared.QueryRow(1).Scan(&a, &b)
+	}},
+	{"Exec", func(db *sql.DB, _ *sql.Stmt) error {
+		_, err := db.Exec("insert into t values ($1)", 1)
+		return err
+	}},
+	{"ExecSimple", func(db *sql.DB, _ *sql.Stmt) error {
+		_, err := db.Exec("insert into t values (1)")
+		return err
+	}},
+	{"Transaction", func(db *sql.DB, _ *sql.Stmt) error {
+		tx, err := db.Begin()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec("insert into t values ($1)", 1); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}},
+	{"Context", func(db *sql.DB, _ *sql.Stmt) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		_, err := db.ExecContext(ctx, "insert into t values ($1)", 1)
+		return err
+	}},
+}
+
+// bothDrivers opens the fake server with pgx alone and through the mount.
+func bothDrivers(tb testing.TB, rows int) (plain, ours *sql.DB) {
+	tb.Helper()
+	server := newFakeServer(rows)
+	cfg, err := ParseConfig("postgres://app:secret@127.0.0.1/app?sslmode=disable&topology=none&target_session_attrs=any")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg.DialFunc = server.dial
+	connector, err := NewConnector(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	direct := cfg.Conn.Copy()
+	direct.DialFunc = server.dial
+	plain, ours = stdlib.OpenDB(*direct), sql.OpenDB(connector)
+	for _, db := range []*sql.DB{plain, ours} {
+		db.SetMaxOpenConns(1)
+		tb.Cleanup(func() { _ = db.Close() })
+	}
+	return plain, ours
+}
+
+// TestAllocationsAreThoseOfPgx gates the hot path: an operation through the mount allocates what it allocates without.
+func TestAllocationsAreThoseOfPgx(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	plain, ours := bothDrivers(t, 0)
+	for _, c := range costs {
+		t.Run(c.name, func(t *testing.T) {
+			var allocs [2]float64
+			for i, db := range []*sql.DB{plain, ours} {
+				prepared, err := db.Prepare("select a, b from t where b = $1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				allocs[i] = testing.AllocsPerRun(200, func() {
+					if err := c.run(db, prepared); err != nil {
+						t.Fatal(err)
+					}
+				})
+				_ = prepared.Close()
+			}
+			if allocs[1] > allocs[0] {
+				t.Errorf("%v allocations through the mount, %v without", allocs[1], allocs[0])
+			}
+		})
+	}
+}
+
+// BenchmarkCost compares the time of an operation through the mount with that of pgx alone, in turns; the metric that
+// counts is x-pgx, the ratio of the medians.
+func BenchmarkCost(b *testing.B) {
+	for _, c := range costs {
+		b.Run(c.name, func(b *testing.B) {
+			plain, ours := bothDrivers(b, 0)
+			compare(b, 2000, plain, ours, c.run)
+		})
+	}
+	b.Run("Rows100000", func(b *testing.B) {
+		plain, ours := bothDrivers(b, 100_000)
+		compare(b, 1, plain, ours, func(db *sql.DB, _ *sql.Stmt) error {
+			rows, err := db.Query("select a, b from rows")
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			var a int
+			var s sql.RawBytes
+			for rows.Next() {
+				if err := rows.Scan(&a, &s); err != nil {
+					return err
+				}
+			}
+			return rows.Err()
+		})
+	})
+}
+
+// compare runs batches of an operation on both, in turns, so that noise meets both.
+func compare(b *testing.B, batch int, plain, ours *sql.DB, run func(*sql.DB, *sql.Stmt) error) {
+	b.Helper()
+	dbs := []*sql.DB{plain, ours}
+	var prepared [2]*sql.Stmt
+	for i, db := range dbs {
+		var err error
+		if prepared[i], err = db.Prepare("select a, b from t where b = $1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var ratios, times []float64
+	for b.Loop() {
+		var took [2]time.Duration
+		for i, db := range dbs {
+			start := time.Now()
+			for range batch {
+				if err := run(db, prepared[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			took[i] = time.Since(start)
+		}
+		ratios = append(ratios, float64(took[1])/float64(took[0]))
+		times = append(times, float64(took[1])/float64(batch))
+	}
+	b.ReportMetric(median(ratios), "x-pgx")
+	b.ReportMetric(median(times), "ns/op-ours")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
