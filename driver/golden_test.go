@@ -1,0 +1,70 @@
+package driver
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// golden compares what a command prints with a file of testdata.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) == got {
+		return
+	}
+	old, now := strings.Split(string(want), "\n"), strings.Split(got, "\n")
+	for _, line := range now {
+		if !slices.Contains(old, line) {
+			t.Errorf("new: %s", line)
+		}
+	}
+	for _, line := range old {
+		if !slices.Contains(now, line) {
+			t.Errorf("gone: %s", line)
+		}
+	}
+	t.Errorf("%s differs; if that is meant, run go test ./driver -update", path)
+}
+
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+// TestDependencies watches what an application imports with the driver.
+func TestDependencies(t *testing.T) {
+	var list []string
+	for _, p := range strings.Fields(run(t, "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")) {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	golden(t, "dependencies.golden", strings.Join(list, "\n")+"\n")
+}
+
+// TestAPI watches what the packages that users import export.
+func TestAPI(t *testing.T) {
+	for _, p := range []string{"driver", "topology", "rdstest"} {
+		golden(t, p+".api.golden", run(t, "go", "doc", "-all", "github.com/fairlead-go/fairlead/"+p))
+	}
+}
