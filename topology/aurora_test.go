@@ -304,3 +304,36 @@ func TestASingleNameIsFollowedWhereItMoves(t *testing.T) {
 		}
 	})
 }
+
+func TestTheWritersWordDoesNotClearASuspectedReader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := auroraNamed(3)
+		c := w.watch(t, nil)
+		pick(t, c, WantReader, 0, time.Second)
+		time.Sleep(10 * time.Second)
+		w.freeze(2)
+		defer w.thaw(2)
+		ticket := c.Suspect("2", errGone)
+		for range 20 {
+			if in, _ := pick(t, c, WantReader, ticket, time.Second); in.ID != "3" {
+				t.Fatalf("picked %v", in.ID)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+}
+
+func TestAMemberThatIsLongSilentIsNoReader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := auroraNamed(3)
+		for _, s := range w.servers {
+			s.Members[2].LastUpdate = 2 * time.Minute
+		}
+		c := w.watch(t, nil)
+		pick(t, c, WantWriter, 0, time.Second)
+		time.Sleep(time.Second)
+		if in, _ := c.Snapshot().Find("3"); in.Role != Unknown {
+			t.Fatalf("%+v", in)
+		}
+	})
+}

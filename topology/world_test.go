@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -198,5 +199,25 @@ func pick(t *testing.T, c *Cluster, want Want, after Ticket, within time.Duratio
 
 // bubble runs a test whose clock goes on by itself.
 func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+
+// logbook keeps what is logged.
+type logbook struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logbook) count(s string) int { return strings.Count(l.String(), s) }
 
 var errGone = errors.New("connection reset")
