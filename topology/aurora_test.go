@@ -323,6 +323,20 @@ func TestTheWritersWordDoesNotClearASuspectedReader(t *testing.T) {
 	})
 }
 
+func TestTheWritersWordDoesNotReviveAReaderThatDoesNotAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := auroraNamed(3)
+		c := w.watch(t, nil)
+		pick(t, c, WantWriter, 0, time.Second)
+		w.crash(2)
+		pick(t, c, WantReader, c.Now(), time.Second) // asks all
+		time.Sleep(time.Minute)
+		if in, _ := c.Snapshot().Find("2"); in.Role != Unknown {
+			t.Fatalf("%+v", in)
+		}
+	})
+}
+
 func TestAMemberThatIsLongSilentIsNoReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := auroraNamed(3)

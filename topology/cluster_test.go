@@ -52,8 +52,13 @@ func TestAPromotedReaderIsKnownAtOnce(t *testing.T) {
 		pick(t, c, WantWriter, 0, time.Second)
 		time.Sleep(time.Minute)
 		w.crash(1)
+		_, opened, _ := w.counts()
 		began := time.Now()
 		ticket := c.Suspect(w.id(1), errGone)
+		time.Sleep(time.Millisecond)
+		if _, n, _ := w.counts(); n-opened < 3 {
+			t.Errorf("a dead writer gets a head start: %d connections were opened", n-opened)
+		}
 		var found time.Time
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -88,11 +93,15 @@ func TestAFalseSuspicionChangesNothing(t *testing.T) {
 		w := plain(3)
 		c := watch(t, w, func(cfg *Config) { cfg.OnChange = func(_, _ *Snapshot) { changes.Add(1) } })
 		_, before := pick(t, c, WantWriter, 0, time.Second)
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Second)
 		changes.Store(0)
 		_, opened, _ := w.counts()
+		began := time.Now()
 		ticket := c.Suspect(w.id(1), errGone)
 		in, s := pick(t, c, WantWriter, ticket, time.Second)
+		if d := time.Since(began); d > 10*time.Millisecond {
+			t.Errorf("it took %v to be sure", d)
+		}
 		if in.ID != w.id(1) || s.Epoch != before.Epoch || Ticket(in.Round) <= ticket {
 			t.Fatalf("%+v in epoch %d after ticket %d", in, s.Epoch, ticket)
 		}

@@ -213,7 +213,7 @@ func (m *monitor) suspect(id string, s suspicion) {
 	m.log.Debug("suspicion", "instance", id, "cause", s.cause)
 	t := m.byID(id)
 	if t != nil && m.mem.epoch > 0 && id != m.mem.reign.id {
-		if t.doubt < uint64(s.ticket) || t.answered <= uint64(s.ticket) {
+		if t.answered <= uint64(s.ticket) {
 			t.doubt = uint64(s.ticket)
 			t.asker.ask()
 		}

@@ -69,6 +69,8 @@ func TestTheWriterServesWhenNoReaderAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := plain(2)
 		c := watch(t, w, nil)
+		w.freeze(2)
+		time.AfterFunc(100*time.Millisecond, func() { w.thaw(2) })
 		if in, _ := pick(t, c, PreferReader, 0, time.Second); in.ID != w.id(2) {
 			t.Fatalf("picked %v though a reader answers", in.ID)
 		}
