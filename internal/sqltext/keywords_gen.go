@@ -1,0 +1,5 @@
+package sqltext
+
+type keyword struct{ bare bool }
+
+var keywords = map[string]keyword{}

@@ -1,0 +1,120 @@
+package sqltext
+
+import (
+	"strconv"
+	"strings"
+)
+
+// ArgKind is what an argument of set_config is.
+type ArgKind uint8
+
+const (
+	ArgNull    ArgKind = iota
+	ArgLiteral         // Text is its value
+	ArgParam           // Param is its number
+)
+
+// Arg is an argument as it stands in the text.
+type Arg struct {
+	Kind  ArgKind
+	Text  string // of a literal; "true" or "false" for a boolean
+	Param int    // 1 for $1
+}
+
+// SetConfigCall is one call of set_config(name, value, is_local).
+type SetConfigCall struct {
+	Name, Value, Local Arg
+}
+
+// SetConfigCalls returns the calls of set_config in a SELECT whose select list is nothing but such calls and that has
+// nothing behind it, with arguments that are literals or parameters. No mention of set_config: no calls, and true.
+// It reports false when set_config is mentioned in any other way: then the session's settings are not known.
+func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
+	if s := lower(stmt); !strings.Contains(s, "set_config") && !strings.Contains(s, `u&"`) {
+		return nil, true
+	}
+	t, err := statement(stmt, o)
+	if err != nil || !t.isWord(0, "select") {
+		return nil, false
+	}
+	for i := 1; ; i++ {
+		var call SetConfigCall
+		if call, i, ok = setConfigCall(&t, i); !ok {
+			return nil, false
+		}
+		calls = append(calls, call)
+		if t.isWord(i, "as") {
+			i++
+			if _, ok := t.name(i); !ok {
+				return nil, false
+			}
+			i++
+		} else if keyword, isKeyword := keywords[t.word(i)]; t.at(i).kind == tokQuoted ||
+			t.at(i).kind == tokWord && (!isKeyword || keyword.bare) {
+			i++
+		}
+		if t.at(i).kind == tokEnd {
+			return calls, true
+		}
+		if !t.is(i, ",") {
+			return nil, false
+		}
+	}
+}
+
+func setConfigCall(t *tokens, i int) (call SetConfigCall, next int, ok bool) {
+	if name, _ := t.name(i); name == "pg_catalog" && t.is(i+1, ".") {
+		i += 2
+	}
+	if name, _ := t.name(i); name != "set_config" || !t.is(i+1, "(") {
+		return call, i, false
+	}
+	i += 2
+	for n, arg := range []*Arg{&call.Name, &call.Value, &call.Local} {
+		if *arg, i, ok = configArg(t, i); !ok || !t.is(i, []string{",", ",", ")"}[n]) {
+			return call, i, false
+		}
+		i++
+	}
+	if call.Local.Kind == ArgLiteral {
+		b, ok := boolean(call.Local.Text)
+		call.Local.Text = strconv.FormatBool(b)
+		return call, i, ok
+	}
+	return call, i, true
+}
+
+func configArg(t *tokens, i int) (arg Arg, next int, ok bool) {
+	text, isString := t.literal(i)
+	switch {
+	case isString:
+		arg = Arg{Kind: ArgLiteral, Text: text}
+	case t.isWord(i, "true", "false"):
+		arg = Arg{Kind: ArgLiteral, Text: t.word(i)}
+	case t.isWord(i, "null"):
+	case t.at(i).kind == tokParam:
+		n, err := strconv.Atoi(t.raw(i)[1:])
+		if err != nil {
+			return arg, i, false
+		}
+		arg = Arg{Kind: ArgParam, Param: n}
+	default:
+		return arg, i, false
+	}
+	i++
+	for t.is(i, "::") && t.isWord(i+1, "text", "varchar", "bool", "boolean") && !t.is(i+2, "(") && !t.is(i+2, "[") && !t.is(i+2, ".") {
+		i += 2
+	}
+	return arg, i, true
+}
+
+// boolean reads what the server reads as one: any beginning of true, false, yes or no that is not of two, on, off, 1, 0.
+func boolean(s string) (value, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "t", "tr", "tru", "true", "y", "ye", "yes", "on", "1":
+		return true, true
+	case "f", "fa", "fal", "fals", "false", "n", "no", "of", "off", "0":
+		return false, true
+	}
+	return false, false
+}
