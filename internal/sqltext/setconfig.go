@@ -43,14 +43,13 @@ func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
 			return nil, false
 		}
 		calls = append(calls, call)
-		if t.isWord(i, "as") {
-			i++
+		if as := t.isWord(i, "as"); as || isBareLabel(&t, i) {
+			if as {
+				i++
+			}
 			if _, ok := t.name(i); !ok {
 				return nil, false
 			}
-			i++
-		} else if keyword, isKeyword := keywords[t.word(i)]; t.at(i).kind == tokQuoted ||
-			t.at(i).kind == tokWord && (!isKeyword || keyword.bare) {
 			i++
 		}
 		if t.at(i).kind == tokEnd {
@@ -106,6 +105,15 @@ func configArg(t *tokens, i int) (arg Arg, next int, ok bool) {
 		i += 2
 	}
 	return arg, i, true
+}
+
+// isBareLabel reports whether the i-th token can name a result without AS before it.
+func isBareLabel(t *tokens, i int) bool {
+	if t.at(i).kind != tokWord {
+		return t.at(i).kind == tokQuoted
+	}
+	k, ok := loadCatalog().keywords[t.word(i)]
+	return !ok || k.bare
 }
 
 // boolean reads what the server reads as one: any beginning of true, false, yes or no that is not of two, on, off, 1, 0.

@@ -1,5 +1,0 @@
-package sqltext
-
-type keyword struct{ bare bool }
-
-var keywords = map[string]keyword{}
