@@ -113,13 +113,10 @@ func chain(t *tokens, i int, plain, chained Kind) Kind {
 }
 
 func classifySet(t *tokens, i int) Kind {
-	local := t.isWord(i, "local")
-	switch {
-	case t.isWord(i, "constraints") && !assigns(t, i+1):
+	if t.isWord(i, "constraints") && !assigns(t, i+1) {
 		return SetConstraints
-	case local && !assigns(t, i+1), t.isWord(i, "session") && !t.isWord(i+1, "authorization", "characteristics") && !assigns(t, i+1):
-		i++
 	}
+	i, local := setScope(t, i)
 	if name, ok := t.name(i); ok {
 		switch lower(name) {
 		case "transaction":
@@ -139,6 +136,18 @@ func classifySet(t *tokens, i int) Kind {
 		return Unknown
 	}
 	return Set
+}
+
+// setScope passes over LOCAL or SESSION.
+func setScope(t *tokens, i int) (next int, local bool) {
+	switch {
+	case assigns(t, i+1): // a parameter's name
+	case t.isWord(i, "local"):
+		return i + 1, true
+	case t.isWord(i, "session") && !t.isWord(i+1, "authorization", "characteristics"):
+		return i + 1, false
+	}
+	return i, false
 }
 
 // assigns reports whether the i-th token follows the name of a parameter: SET local = 1 sets one called local.

@@ -84,13 +84,9 @@ func (s Setting) reset(t *tokens, i int) (Setting, bool) {
 }
 
 func (s Setting) set(t *tokens, i int) (Setting, bool) {
-	switch {
-	case assigns(t, i+1): // a parameter called local or session
-	case t.isWord(i, "local"):
+	i, local := setScope(t, i)
+	if local {
 		s.Scope = Local
-		i++
-	case t.isWord(i, "session") && !t.isWord(i+1, "authorization", "characteristics"):
-		i++
 	}
 	if t.at(i).kind == tokEnd || t.isWord(i, "constraints", "transaction") && !assigns(t, i+1) {
 		return Setting{}, false
