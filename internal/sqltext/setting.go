@@ -119,7 +119,7 @@ func (s Setting) set(t *tokens, i int) (Setting, bool) {
 	case t.areWords(i, "xml", "option"):
 		s.Name, at = "xmloption", i+2
 	case t.areWords(i, "session", "characteristics", "as", "transaction"):
-		s.Name, at = characteristics(t, i+4), i+4
+		s.Name = characteristics(t, i+4)
 		return s, s.Name != ""
 	default:
 		return Setting{}, false
