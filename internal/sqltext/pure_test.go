@@ -11,7 +11,7 @@ var pureStatements = []string{
 	"select * from t", "select t.*, u.a from s.t, u", "table t", "table only s.t", "values (1, 'a'), (2, null)",
 	"(select 1)", "((select 1) union all (select 2)) order by 1 limit 5 offset 2 rows",
 	"select a from t where b = $1 and c <> 'x' or not d is null order by a desc nulls last, b using < limit all",
-	"select distinct on (a, b) a as x, b y, c \"Z\" from t fetch first 5 rows with ties",
+	"select distinct on (a, b) a as x, b y, c \"Z\" from t order by a, b fetch first 5 rows with ties",
 	"select lower(a), pg_catalog.upper(b), count(*), count(distinct a), \"length\"(c) from t group by 1, 2, 5",
 	"select sum(a) filter (where a > 1) over (partition by b order by c rows between 1 preceding and unbounded following exclude ties) from t",
 	"select rank() over w, first_value(a) over (w rows current row) from t window w as (order by a)",
