@@ -83,6 +83,9 @@ func (m *monitor) observe(o observation) {
 	if o.round > t.checkOf {
 		t.checkAt = time.Time{}
 	}
+	if m.blind {
+		return
+	}
 	if o.err == nil {
 		m.hear(t, &o)
 	} else {
@@ -97,6 +100,13 @@ func (m *monitor) hear(t *target, o *observation) {
 	t.note, t.retryPause = "", 0
 	if o.report.InRecovery {
 		t.asReader = o.round
+	}
+	if o.report.Kind == KindNone {
+		m.log.Info("the server cannot be asked what it is: the seeds are taken in order", "server", t.ep.String())
+		m.blind, m.hunt = true, hunt{}
+		for _, t := range m.targets {
+			m.setMode(t, modeIdle)
+		}
 	}
 	switch {
 	case o.report.ID != "" && o.report.Kind == KindAurora:
@@ -144,6 +154,10 @@ func (m *monitor) gone(now time.Time, err error) {
 
 // evaluate decides on what has been seen, and publishes what follows. Fresh says that an attempt has ended.
 func (m *monitor) evaluate(now time.Time, fresh bool) {
+	if m.blind {
+		m.publish(m.picture(now, nil, verdict{writer: -1}), nil, fresh, true)
+		return
+	}
 	var seen []sighting
 	var by []*target
 	for _, t := range m.targets {

@@ -39,6 +39,7 @@ type monitor struct {
 	proof   uint64   // number of the probe that last proved the writer
 	floor   uint64   // answers to probes with this number or a lower one are no claims any more
 	called  uint64   // a caller of Pick came at this number: a login refused before that is tried once more for it
+	blind   bool     // a server cannot be asked what it is: the seeds are taken in order, as with KindNone
 	split   bool     // the last decision was a tie
 
 	found     chan resolved
@@ -176,6 +177,9 @@ func (m *monitor) schedule(now time.Time) {
 
 // read takes what callers want.
 func (m *monitor) read(in inbox, now time.Time) {
+	if m.blind {
+		return
+	}
 	for id, s := range in.suspects {
 		m.suspect(id, s)
 	}
@@ -269,6 +273,9 @@ func (m *monitor) tick(now time.Time) time.Duration {
 		if at.Before(next) {
 			next = at
 		}
+	}
+	if m.blind {
+		return m.c.cfg.RefreshInterval
 	}
 	if !now.Before(m.refreshAt) {
 		m.schedule(now)

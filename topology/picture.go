@@ -47,7 +47,10 @@ func (m *monitor) picture(now time.Time, seen []sighting, v verdict) *Snapshot {
 		s.Instances = append(s.Instances, in)
 		s.attempts = append(s.attempts, a)
 	}
-	if m.c.cfg.Kind != KindAuto {
+	switch {
+	case m.blind:
+		s.Kind = KindNone
+	case m.c.cfg.Kind != KindAuto:
 		s.Kind = m.c.cfg.Kind
 	}
 	s.refusedSince, s.refusal = refusal(s.attempts)

@@ -44,7 +44,7 @@ func (p *postgresProber) Open(ctx context.Context, ep Endpoint, addrs []netip.Ad
 		}
 		return nil, err
 	}
-	w, err := newPostgresWire(conn)
+	w, err := newPostgresWire(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("topology: probe %v: %w", ep, err)
 	}

@@ -241,7 +241,7 @@ func TestWhatIsNotAuroraIsNotTakenForIt(t *testing.T) {
 func TestAServerThatCannotBeAskedIsUsedUnasked(t *testing.T) {
 	f := startFake(t, map[string][]string{"": {"!42601"}, "select": {"!42601"}})
 	ap := netip.MustParseAddrPort(f.Addr().String())
-	c, err := New(Config{Seeds: []Endpoint{{Host: "127.0.0.1", Port: ap.Port()}}})
+	c, err := New(Config{Seeds: []Endpoint{{Host: "127.0.0.1", Port: ap.Port()}, {Host: "127.0.0.1", Port: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +251,19 @@ func TestAServerThatCannotBeAskedIsUsedUnasked(t *testing.T) {
 	in, s, err := c.Pick(ctx, WantWriter, 0)
 	if err != nil || s.Kind != KindNone || in.Endpoint.Port != ap.Port() {
 		t.Fatalf("%+v, %v", in, err)
+	}
+	c.Suspect(in.ID, errGone)
+	if in, _, err = c.Pick(ctx, WantWriter, 0); err != nil || in.Endpoint.Port != 1 {
+		t.Fatalf("after a suspicion: %+v, %v", in, err)
+	}
+	f.mu.Lock()
+	asked := len(f.asked)
+	f.mu.Unlock()
+	time.Sleep(300 * time.Millisecond)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.asked) != asked {
+		t.Errorf("it is asked on, though that is no use")
 	}
 }
 

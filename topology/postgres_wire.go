@@ -34,7 +34,11 @@ func (r *postgresResult) value() string {
 	return r.rows[0][0]
 }
 
-func newPostgresWire(conn *pgconn.PgConn) (*postgresWire, error) {
+func newPostgresWire(ctx context.Context, conn *pgconn.PgConn) (*postgresWire, error) {
+	if err := conn.SyncConn(ctx); err != nil { // pgconn may still be reading in the background
+		_ = conn.Conn().Close()
+		return nil, err
+	}
 	h, err := conn.Hijack()
 	if err != nil {
 		return nil, err
