@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 
-	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -147,13 +146,6 @@ func (s *Session) request(msg []byte, start int, out *Out) {
 		s.large = append(s.large, newStatement(msg))
 	}
 	s.push(op{kind: kind, start: int32(start), end: int32(start + len(msg))})
-}
-
-// mention notes state that the SQL text may leave on the server where no later message shows it.
-func (s *Session) mention(body []byte) {
-	if m := sqltext.MentionsState(body); m != 0 {
-		s.state |= m
-	}
 }
 
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.

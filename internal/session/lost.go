@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -70,11 +69,13 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		if s.replays < maxReplays && (refused || s.replayable()) {
 			return Replay, s.replayReason()
 		}
+		defer s.forgetState()
 		return s.fail(cause, nil)
 	case s.status == wire.StatusTransaction && s.replays < maxReplays && s.replayable():
 		return Replay, s.replayReason()
 	case s.status != wire.StatusIdle:
 		s.answerFrom(s.transactionLost(cause))
+		s.forgetState()
 		s.local.reported = s.status == wire.StatusFailed
 		s.local.skip = skipping
 		s.answerUnsent()
@@ -164,15 +165,18 @@ func (s *Session) transactionLost(cause string) *Problem {
 		Detail:  cause,
 		Hint:    "Nothing of it was committed. Run the transaction again.",
 	}
+	if held := s.held(); held != "" {
+		p.Detail += "; the session has lost as well: " + held
+	}
 	if s.truncated {
-		p.Detail = fmt.Sprintf("%s; the transaction's statements exceed the journal limit of %d bytes", cause, s.limit)
+		p.Detail += fmt.Sprintf("; the transaction's statements exceed the journal limit of %d bytes", s.limit)
 	}
 	return p
 }
 
 // replayable reports whether the unit provably has no effect that outlives its connection.
 func (s *Session) replayable() bool {
-	if s.truncated || s.confused || s.copied || s.statements.closed || s.settings.unknown || s.held() != "" {
+	if s.truncated || s.confused || s.copied || s.statements.closed || s.held() != "" {
 		return false
 	}
 	o := s.options()
@@ -231,9 +235,11 @@ func (s *Session) statementsOf(o op, f func(sql string)) {
 // harmless reports whether a statement can be run again: it reads, or what it changes dies with its connection.
 func harmless(sql string, o sqltext.Options) bool {
 	switch sqltext.Classify(sql, o) {
-	case sqltext.Begin, sqltext.Commit, sqltext.Rollback, sqltext.RollbackTo, sqltext.Savepoint, sqltext.Release,
-		sqltext.Set, sqltext.SetLocal, sqltext.SetTransaction, sqltext.SetConstraints, sqltext.Reset, sqltext.Show,
-		sqltext.Listen, sqltext.Unlisten, sqltext.Deallocate, sqltext.Empty:
+	case sqltext.Empty, sqltext.Begin, sqltext.Commit, sqltext.CommitChain, sqltext.Rollback, sqltext.RollbackChain,
+		sqltext.RollbackTo, sqltext.Savepoint, sqltext.Release,
+		sqltext.Set, sqltext.SetLocal, sqltext.SetTransaction, sqltext.SetCharacteristics, sqltext.SetConstraints,
+		sqltext.Reset, sqltext.Discard, sqltext.Show,
+		sqltext.Listen, sqltext.Unlisten, sqltext.Prepare, sqltext.Deallocate:
 		return true
 	}
 	pure, _ := sqltext.Pure(sql, o)
@@ -542,17 +548,3 @@ func (s *Session) track(m *tracker, o op) {
 		m.commit()
 	}
 }
-
-// held names the state that the session may hold on its server and that nothing can carry over; empty when there is
-// none.
-func (s *Session) held() string {
-	var names []string
-	for _, h := range heldStates {
-		if s.state&h.mask != 0 {
-			names = append(names, h.name)
-		}
-	}
-	return strings.Join(names, ", ")
-}
-
-func (s *Session) forgetState() { s.state = 0 }

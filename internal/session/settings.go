@@ -16,7 +16,6 @@ type settings struct {
 	order   []string          // names in the order in which they were last set: SET ROLE before what it allows
 
 	pending []change // of the open transaction, or of the statement that is not over yet
-	unknown bool     // something was set in a way that cannot be done again elsewhere
 }
 
 // change is one SET that is not committed yet, or a savepoint between them.
@@ -106,12 +105,15 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 	}
 	switch tag[0] {
 	case 'I', 'M', 'B': // INSERT, MERGE, MOVE, BEGIN
+		if s.callsSetConfig() {
+			s.command(head, tag)
+		}
 	case 'U': // UPDATE, UNLISTEN
-		if tag[1] == 'N' {
+		if tag[1] == 'N' || s.callsSetConfig() {
 			s.command(head, tag)
 		}
 	case 'D': // DELETE; DISCARD, DEALLOCATE, DECLARE, DROP, DO
-		if tag[2] != 'L' {
+		if tag[2] != 'L' || s.callsSetConfig() {
 			s.command(head, tag)
 		}
 	case 'S': // SELECT; SET, SAVEPOINT, SHOW
@@ -143,7 +145,9 @@ func (s *Session) command(head byte, tag []byte) {
 		s.settings.commit()
 		return
 	case "FETCH", "CLOSE", "EXPLAIN", "SHOW", "VACUUM", "ANALYZE", "DROP", "CALL", "DO", "TRUNCATE", "LOCK":
-		return
+		if !s.callsSetConfig() {
+			return
+		}
 	}
 	var sql string
 	switch head {
@@ -157,8 +161,11 @@ func (s *Session) command(head byte, tag []byte) {
 		return
 	}
 	if sql == "" {
-		s.settings.unknown = true // the unit outgrew the journal
+		s.state |= stateSettings // the unit outgrew the journal
 		return
+	}
+	if string(word) != "SELECT" && s.callsSetConfig() && mentionsSetConfig(sql) {
+		s.state |= stateSettings
 	}
 	switch string(word) {
 	case "SET", "RESET", "DISCARD":
@@ -197,7 +204,7 @@ func (s *Session) command(head byte, tag []byte) {
 			s.state |= stateTempTable
 		}
 	case "LOAD":
-		s.settings.unknown = true
+		s.state |= stateSettings
 	}
 }
 

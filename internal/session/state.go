@@ -1,20 +1,195 @@
 package session
 
-import "github.com/fairlead-go/fairlead/internal/sqltext"
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
 
-const (
-	stateTempTable  sqltext.StateMask = 1 << 30
-	stateHeldCursor sqltext.StateMask = 1 << 31
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
-// heldStates are the kinds of state that nothing can carry over, in the words of an error.
+// Bits of the state mask that are this package's own.
+const (
+	stateHeldCursor sqltext.StateMask = 1 << (24 + iota)
+	stateTempTable
+	stateSettings // settings made in a way that cannot be done again
+)
+
+// heldStates are the kinds of state that a session keeps on its server between transactions and that nothing can carry
+// over, in the words of an error. currval and lastval are not among them: a server that has not seen nextval in this
+// session says so itself.
 var heldStates = []struct {
 	mask sqltext.StateMask
 	name string
 }{
 	{stateTempTable, "temporary tables"},
-	{stateHeldCursor, "WITH HOLD cursors"},
+	{stateHeldCursor, "cursors WITH HOLD"},
+	{stateSettings, "settings made by set_config in a statement that does more"},
+	{sqltext.StateAdvisoryLock, "session-level advisory locks"},
+	{sqltext.StateSeed, "the seed of random()"},
+	{sqltext.StateOutside, "connections that the server holds to elsewhere"},
+	{sqltext.StateReplication, "replication slots or origins"},
+	{sqltext.StateEscaped, "what identifiers written as U&\"...\" may stand for"},
 }
 
-func (s *Session) callsSetConfig() bool            { return false }
-func (s *Session) setConfig(head byte, sql string) {}
+// heldMask are the mentions that count at once; the others are looked at when their statement has succeeded.
+const heldMask = sqltext.StateAdvisoryLock | sqltext.StateSeed | sqltext.StateOutside | sqltext.StateReplication |
+	sqltext.StateEscaped
+
+// mention notes state that the SQL text may leave on the server where no later message shows it.
+func (s *Session) mention(body []byte) {
+	if m := sqltext.MentionsState(body); m != 0 {
+		s.state |= m & heldMask
+		s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
+	}
+}
+
+// held names the state that the session may hold on its server and that nothing can carry over; empty when there is
+// none.
+func (s *Session) held() string {
+	if s.state == 0 {
+		return ""
+	}
+	var names []string
+	for _, h := range heldStates {
+		if s.state&h.mask != 0 {
+			names = append(names, h.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *Session) forgetState() { s.state = 0 }
+
+// callsSetConfig reports whether a statement that completes now may call set_config.
+func (s *Session) callsSetConfig() bool {
+	return s.unitSets || s.statements.setters > 0 || s.statements.unnamedSets
+}
+
+// mentionsSetConfig reports whether a statement's text does.
+func mentionsSetConfig(sql string) bool {
+	return sqltext.MentionsState([]byte(sql))&sqltext.StateSetConfig != 0
+}
+
+// setConfig takes in a SELECT that may have called set_config.
+func (s *Session) setConfig(head byte, sql string) {
+	calls, ok := sqltext.SetConfigCalls(sql, s.options())
+	if !ok {
+		s.state |= stateSettings
+		return
+	}
+	if len(calls) == 0 {
+		return
+	}
+	var params bindParams
+	if head == wire.Execute {
+		params = readBind(s.bindOf(s.queue[s.head]))
+	}
+	for _, call := range calls {
+		name, nameOK := params.value(call.Name)
+		value, valueOK := params.value(call.Value)
+		local, localOK := params.value(call.Local)
+		if !nameOK || name == nil || !valueOK || !localOK || local == nil {
+			s.state |= stateSettings
+			return
+		}
+		literal := "NULL"
+		if value != nil {
+			literal = quote(*value)
+		}
+		s.settings.pending = append(s.settings.pending, change{
+			name: strings.ToLower(*name), local: isTrue(*local),
+			sql: fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", quote(*name), literal),
+		})
+	}
+}
+
+// bindParams are the parameters of a Bind: nil for NULL.
+type bindParams struct {
+	values  [][]byte
+	formats []uint16
+}
+
+func readBind(msg []byte) (p bindParams) {
+	if msg == nil {
+		return p
+	}
+	_, rest, ok := wire.CString(wire.Body(msg))
+	if ok {
+		_, rest, ok = wire.CString(rest)
+	}
+	if !ok || len(rest) < 2 {
+		return bindParams{}
+	}
+	take := func(n int) []byte {
+		if n < 0 || len(rest) < n {
+			rest = nil
+			return nil
+		}
+		b := rest[:n]
+		rest = rest[n:]
+		return b
+	}
+	number := func() int {
+		if b := take(2); b != nil {
+			return int(binary.BigEndian.Uint16(b))
+		}
+		return 0
+	}
+	for range number() {
+		p.formats = append(p.formats, uint16(number()))
+	}
+	for range number() {
+		b := take(4)
+		if b == nil {
+			return bindParams{}
+		}
+		if n := int32(binary.BigEndian.Uint32(b)); n < 0 {
+			p.values = append(p.values, nil)
+		} else {
+			v := take(int(n))
+			if v == nil {
+				return bindParams{}
+			}
+			p.values = append(p.values, v)
+		}
+	}
+	return p
+}
+
+// value is an argument as text; a nil string is NULL. Text is the same in both formats, a boolean is not.
+func (p bindParams) value(a sqltext.Arg) (v *string, ok bool) {
+	switch a.Kind {
+	case sqltext.ArgNull:
+		return nil, true
+	case sqltext.ArgLiteral:
+		return &a.Text, true
+	}
+	if a.Param < 1 || a.Param > len(p.values) {
+		return nil, false
+	}
+	b := p.values[a.Param-1]
+	if b == nil {
+		return nil, true
+	}
+	text := string(b)
+	return &text, true
+}
+
+// isTrue reads a boolean in either format.
+func isTrue(s string) bool {
+	switch strings.ToLower(s) {
+	case "t", "tr", "tru", "true", "y", "ye", "yes", "on", "1", "\x01":
+		return true
+	}
+	return false
+}
+
+// quote makes a literal that means the same whatever standard_conforming_strings is.
+func quote(s string) string {
+	if strings.Contains(s, `\`) {
+		return "E'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", "''") + "'"
+	}
+	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+}

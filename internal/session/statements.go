@@ -18,6 +18,7 @@ type Statement struct {
 	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
+	setter      bool   // its text mentions set_config
 }
 
 // Name is the name that the client gave it; empty for the unnamed statement.
@@ -28,7 +29,7 @@ func (st *Statement) Description() uint64 { return st.description }
 
 func newStatement(parse []byte) *Statement {
 	name, _, _ := wire.CString(wire.Body(parse))
-	return &Statement{Parse: bytes.Clone(parse), name: string(name)}
+	return &Statement{Parse: bytes.Clone(parse), name: string(name), setter: mentionsSetConfig(string(parse))}
 }
 
 // Text is the SQL that the statement runs.
@@ -63,8 +64,11 @@ type statements struct {
 	unnamedAt uint64 // generation that has the unnamed statement
 	missing   int    // named ones that the current upstream does not have
 	unit      uint64
-	closed    bool // one that stood before this unit is gone: the unit's beginning cannot be restored
-	describe  uint64
+	setters   int // named ones whose text mentions set_config
+
+	unnamedSets bool // the unnamed one does
+	closed      bool // one that stood before this unit is gone: the unit's beginning cannot be restored
+	describe    uint64
 }
 
 func (t *statements) endUnit() {
@@ -82,8 +86,11 @@ func (t *statements) put(st *Statement) {
 	if t.named == nil {
 		t.named = make(map[string]*Statement)
 	}
-	if old, ok := t.named[st.name]; ok && old.upstream != t.upstream {
-		t.missing--
+	if old, ok := t.named[st.name]; ok {
+		t.forget(old)
+	}
+	if st.setter {
+		t.setters++
 	}
 	st.upstream, st.unit = t.upstream, t.unit
 	t.named[st.name] = st
@@ -102,13 +109,21 @@ func (t *statements) drop(name string) {
 	if !ok {
 		return
 	}
-	if st.upstream != t.upstream {
-		t.missing--
-	}
+	t.forget(st)
 	if st.unit != t.unit {
 		t.closed = true
 	}
 	delete(t.named, name)
+}
+
+// forget takes a statement out of the counts.
+func (t *statements) forget(st *Statement) {
+	if st.upstream != t.upstream {
+		t.missing--
+	}
+	if st.setter {
+		t.setters--
+	}
 }
 
 func (t *statements) dropAll() {
@@ -129,6 +144,7 @@ func (s *Session) parsed(o op) {
 			t.put(st)
 		default:
 			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
+			t.unnamedSets = st.setter
 		}
 		return
 	}
@@ -136,6 +152,7 @@ func (s *Session) parsed(o op) {
 	if msg[wire.HeaderLen] == 0 {
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
+		t.unnamedSets = s.unitSets
 		return
 	}
 	t.put(newStatement(msg))
