@@ -149,6 +149,29 @@ func TestReasonsKeepValuesToThemselves(t *testing.T) {
 	}
 }
 
+func TestReasonsNameTheCause(t *testing.T) {
+	for sql, want := range map[string]string{
+		"select * from t for update":        "lock rows",
+		"select 1 into t":                   "INTO",
+		"select my_function(1)":             "my_function",
+		"select app.lower('x')":             "app",
+		"select 'x'::my_domain":             "my_domain",
+		"select a @#@ b":                    "@#@",
+		"with x as (delete from t) table x": "DELETE",
+		"explain analyze select 1":          "ANALYZE",
+		"create table t (a int)":            "create",
+		"select 'a":                         "unterminated",
+		"select '\xff'":                     "UTF-8",
+		"select 1 +":                        "ends early",
+		"select " + strings.Repeat("(", 1000) + "1" + strings.Repeat(")", 1000):        "too deeply nested",
+		"select " + strings.Repeat("((select ", 22) + "1" + strings.Repeat(")+1)", 22): "too entangled",
+	} {
+		if ok, reason := Pure(sql, Options{}); ok || !strings.Contains(reason, want) {
+			t.Errorf("%.60s: %v, %q, want %q in it", sql, ok, reason, want)
+		}
+	}
+}
+
 func TestNestingIsBounded(t *testing.T) {
 	for _, sql := range []string{
 		"select " + strings.Repeat("(", 100_000) + "1" + strings.Repeat(")", 100_000),
