@@ -259,9 +259,8 @@ func (m *mount) slowWrite(p []byte) (int, error) {
 	case !m.ready:
 		return m.startup(p)
 	case m.given:
-		return len(p), nil // Terminate, of a client that has given up
-	case m.end != nil:
-		return 0, m.end
+		m.sayGoodbye(p)
+		return len(p), nil
 	}
 	if m.up != nil {
 		if cause := m.up.Killed(); cause != nil {
@@ -277,8 +276,26 @@ func (m *mount) slowWrite(p []byte) (int, error) {
 			}
 		}
 	}
+	if m.end != nil {
+		return 0, m.end
+	}
 	mark := m.s.Mark()
 	return m.dispatch(p, m.s.Client(p), mark)
+}
+
+// sayGoodbye passes on the Terminate of a client that has given up, so that what it canceled ends and its reads do.
+func (m *mount) sayGoodbye(p []byte) {
+	u := m.up
+	if u == nil || !m.s.Busy() {
+		m.terminate()
+		return
+	}
+	m.mu.Unlock()
+	_, err := u.Write(p)
+	m.mu.Lock()
+	if err != nil && m.up == u {
+		m.lose(lossOf(u, err))
+	}
 }
 
 // dispatch does with what the client wrote what its out says. mu is held.
@@ -322,6 +339,10 @@ func (m *mount) writeFailed(p []byte, u *backend.Upstream, out session.Out, mark
 	if isTimeout(err) && u.Killed() == nil {
 		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
 		m.giveUp()
+		if m.up == u {
+			m.up = nil
+			u.Close(true)
+		}
 		if none {
 			return 0, err
 		}
