@@ -52,6 +52,17 @@ const (
 	ContinuityOff  Continuity = "off"  // nothing: a lost connection is an error, as with pgx alone
 )
 
+// CommitResolution says how commits are decided whose answer was lost.
+type CommitResolution string
+
+// How commits in doubt are decided.
+const (
+	ResolutionAuto   CommitResolution = "auto"   // by the marker where its table is, else by the WAL, else not at all
+	ResolutionMarker CommitResolution = "marker" // by a row of the table fairlead.commits
+	ResolutionLSN    CommitResolution = "lsn"    // by transaction ID and WAL position: plain streaming replication only
+	ResolutionOff    CommitResolution = "off"    // not at all: SQLSTATE 08007
+)
+
 // Config describes the database, and how to go on when a part of it fails. It comes from [ParseConfig], and only from
 // there, and may then be changed until it is handed to [NewConnector], [ConnConfig], [PoolConfig] or [RegisterConfig],
 // which take copies.
@@ -73,6 +84,8 @@ type Config struct {
 	TargetSessionAttrs TargetSessionAttrs
 	// Continuity is the parameter continuity; default ContinuityFull.
 	Continuity Continuity
+	// CommitResolution is the parameter commit_resolution; default ResolutionAuto.
+	CommitResolution CommitResolution
 	// FailoverTimeout is the parameter failover_timeout; default 60 s.
 	FailoverTimeout time.Duration
 	// ProbeTimeout is the parameter probe_timeout; default 500 ms.

@@ -24,12 +24,18 @@ const (
 	Diverged
 	// Broken: what came is not the protocol.
 	Broken
+	// Proceed: a replay has caught up, and what waited for that is to be sent now: see Session.Proceed.
+	Proceed
+	// Again: a replay met an error of its own (a deadlock, a lock timeout). The upstream is to be dropped, and the replay
+	// to be begun again on another.
+	Again
 )
 
 // View is what came of bytes from the server.
 type View struct {
 	Deliver int // so many bytes at the start of the buffer are for the client
 	Keep    int // from here on a message is incomplete, or not taken in: show it again, with what comes after it
+	Cut     int // so many bytes at the end of the buffer mean nothing any more: what was before them has moved up
 	Event   Event
 	Err     wire.Error // of Gone and ReadOnly
 }
@@ -45,6 +51,7 @@ func (s *Session) Server(b []byte) View {
 	}
 	var v View
 	i, run := 0, 0 // taken in, and from where it is not digested yet
+	special := s.special()
 	for len(b)-i >= wire.HeaderLen {
 		kind := b[i]
 		n := int(binary.BigEndian.Uint32(b[i+1:])) + 1
@@ -54,6 +61,17 @@ func (s *Session) Server(b []byte) View {
 		if n < wire.HeaderLen || n > wire.MaxMessage {
 			v.Event = Broken
 			break
+		}
+		if special {
+			if n > len(b)-i {
+				break // a message for the session alone, and as yet incomplete
+			}
+			if s.swallow(kind, b[i:i+n]) {
+				b = b[:i+copy(b[i:], b[i+n:])]
+				v.Cut += n
+				special = s.special()
+				continue
+			}
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -75,6 +93,7 @@ func (s *Session) Server(b []byte) View {
 			}
 		}
 		i += n
+		special = s.special()
 	}
 	s.digest(b[run:i])
 	v.Deliver, v.Keep = i, i
@@ -123,8 +142,20 @@ func (s *Session) serverVerify(b []byte) View {
 		}
 		msg := b[i : i+n]
 		kind := msg[0]
+		if s.special() && s.swallow(kind, msg) {
+			i += n
+			continue
+		}
 		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
+			break
+		}
+		if kind == wire.ErrorResponse && !s.repeatErrors && repeatable(wire.ParseError(wire.Body(msg)).Code) {
+			v.Event, v.Err = Again, wire.ParseError(wire.Body(msg))
+			if s.restarts++; s.restarts > maxRestarts {
+				v.Event = Diverged
+			}
+			s.replays = max(0, s.replays-1)
 			break
 		}
 		if v.Event = s.take(kind, msg); v.Event != None {
@@ -144,18 +175,31 @@ func (s *Session) serverVerify(b []byte) View {
 		}
 		if s.delivered == s.verify {
 			s.verify = 0
+			s.saved = nil
 			rest := s.Server(b[i:])
 			copy(b, b[i:i+rest.Deliver])
 			rest.Keep += i
+			if rest.Event == None && s.parked >= 0 {
+				rest.Event = Proceed
+			}
 			return rest
 		}
-		if !s.Busy() && s.status == wire.StatusTransaction || !s.Busy() && s.skipping {
+		if !s.Busy() && (s.status == wire.StatusTransaction || s.skipping || s.parked >= 0) {
 			v.Event = Diverged // the replay has said all that it will, and it is less than the client has seen
 			break
 		}
 	}
 	v.Keep = i
 	return v
+}
+
+// repeatable reports whether an error may be met by a replay though the first run did not: it is then begun again.
+func repeatable(code string) bool {
+	switch code {
+	case CodeSerialization, "40P01", "55P03", "57014":
+		return true
+	}
+	return false
 }
 
 // digest adds bytes that the client is given, as they are.
@@ -173,6 +217,7 @@ func (s *Session) canonical(kind byte, msg []byte) {
 	switch kind {
 	case wire.ErrorResponse:
 		e := wire.ParseError(wire.Body(msg))
+		s.repeatErrors = s.repeatErrors || repeatable(e.Code)
 		s.digest([]byte{kind})
 		s.digest([]byte(e.Code))
 		s.digest([]byte(e.Constraint))
@@ -248,6 +293,12 @@ func (s *Session) take(kind byte, msg []byte) Event {
 		s.parameter(wire.Body(msg))
 	case wire.NotificationResponse:
 		s.notification(msg)
+	case wire.NoticeResponse:
+		// A server that is told to stop at once says so in a warning.
+		if e := wire.ParseError(wire.Body(msg)); s.mode != Off && (e.Code == "57P01" || e.Code == "57P02") {
+			s.fault = e
+			return Gone
+		}
 	}
 	return None
 }
@@ -269,13 +320,27 @@ func (s *Session) failed(head byte) {
 	if head == wire.Query || head == wire.FunctionCall || head == 0 {
 		return
 	}
-	for s.Busy() && s.headKind() != wire.Sync {
-		if o := s.queue[s.head]; o.kind == wire.Parse && o.start < 0 {
-			s.nextLarge()
+	for s.Busy() && s.headKind() != wire.Sync && s.headKind() != opProbeSync {
+		if o := s.queue[s.head]; o.kind == wire.Parse {
+			s.parseFailed(o)
 		}
 		s.pop()
 	}
 	s.skipping = !s.Busy()
+}
+
+// parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.
+func (s *Session) parseFailed(o op) {
+	if o.start < 0 {
+		if st := s.nextLarge(); st != nil {
+			delete(s.parses, st.name)
+		}
+		return
+	}
+	if len(s.parses) > 0 {
+		name, _ := parseParts(s.message(o))
+		delete(s.parses, string(name))
+	}
 }
 
 // dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them.
@@ -294,6 +359,10 @@ func (s *Session) dropSyncs() {
 
 // ready is a ReadyForQuery.
 func (s *Session) ready(head, status byte) {
+	if s.Busy() && s.queue[s.head].flags&flagProbed != 0 && len(s.evidence) > 0 {
+		s.evidence = append(s.evidence[:0], s.evidence[1:]...)
+	}
+	s.probeStep = 0
 	switch head {
 	case wire.Query, wire.Sync, wire.FunctionCall:
 		s.pop()
@@ -302,7 +371,10 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.status = status
-	s.copyIn, s.ended = false, false
+	s.copyIn, s.ended, s.dropTag = false, false, false
+	if !s.Busy() {
+		s.block = blockOf(status)
+	}
 	if status == wire.StatusIdle {
 		s.settings.commit()
 		s.endUnit()
