@@ -80,10 +80,9 @@ const (
 var _ net.Conn = (*mount)(nil)
 
 func newMount(p *pool, id uint64) *mount {
-	return &mount{
-		pool: p, id: id, news: make(chan struct{}),
-		s: session.New(p.cfg.mode(), session.DefaultJournalLimit),
-	}
+	m := &mount{pool: p, id: id, news: make(chan struct{}), s: session.New(p.cfg.mode(), p.cfg.JournalLimit)}
+	m.s.RefuseLocks = p.cfg.ReplayLocks == LocksRefuse
+	return m
 }
 
 // Read implements net.Conn.

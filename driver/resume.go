@@ -157,6 +157,9 @@ func (m *mount) resume(dir direction) error {
 		}
 		m.up, m.hold, m.last = up, m.hold[:0], nil
 		m.s.Attached(up.Params, up.PID)
+		if m.pool.cfg.ContinuityNotices == On {
+			m.s.Tell(fmt.Sprintf("fairlead: the session goes on with %s (%s)", up.Instance.ID, m.reason))
+		}
 		m.flush()
 		if m.replay && m.s.Replays() > 1 {
 			m.pause(ctx)

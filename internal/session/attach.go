@@ -41,6 +41,11 @@ func (s *Session) Attached(params map[string]string, pid uint32) {
 	}
 }
 
+// Tell gives the client a notice.
+func (s *Session) Tell(message string) {
+	s.emit(&pgproto3.NoticeResponse{Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000", Message: message})
+}
+
 // ShowPID sets the process ID that the client was given, which its own notifications must carry on whatever upstream.
 func (s *Session) ShowPID(pid uint32) { s.shownPID, s.pid = pid, pid }
 

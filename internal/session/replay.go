@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"regexp"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -43,10 +44,13 @@ func (s *Session) repeatable() bool {
 	o := s.options()
 	ok := true
 	s.eachStatement(s.journal[s.base:s.sent], func(sql string) {
-		ok = ok && sql != unknownStatement && !unrepeatable(sqltext.Classify(sql, o))
+		ok = ok && sql != unknownStatement && !unrepeatable(sqltext.Classify(sql, o)) && !(s.RefuseLocks && locks.MatchString(sql))
 	})
 	return ok
 }
+
+// locks finds what takes an explicit lock; a word in a string or a comment counts too.
+var locks = regexp.MustCompile(`(?i)\bfor\s+(no\s+key\s+)?(update|share|key)\b|^\s*lock\b|advisory`)
 
 // unrepeatable are the statements that may do what no rollback undoes, or of which it is not known what they are.
 func unrepeatable(k sqltext.Kind) bool {

@@ -44,6 +44,9 @@ type Session struct {
 	mode  Mode
 	limit int
 
+	// RefuseLocks has transactions with explicit locks not replayed.
+	RefuseLocks bool
+
 	status byte // transaction status that the client last saw in a ReadyForQuery
 
 	queue  []op // outstanding requests; the first is at head
