@@ -52,6 +52,9 @@ type mount struct {
 	decide bool            // commits of the unit are to be decided there
 	more   bool            // a replay has caught up, and has more to send
 	last   *former         // the upstream that was lost
+
+	terminated   string    // the server that an administrator last ended a connection of the session's on
+	terminatedAt time.Time // when that was
 	reason session.Reason  // why the session took its last verdict
 	lostAt time.Time       // when the upstream was lost; zero while there is one
 	doubt  bool            // the message in hold is a 25006 that may mean that this is not the writer any more
@@ -215,7 +218,7 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 			m.big = nil
 		}
 	case session.Gone:
-		m.lose(&endedError{words: v.Err})
+		m.gone(v.Err)
 	case session.ReadOnly:
 		m.doubt = true
 	case session.Proceed:
@@ -234,6 +237,25 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 		m.lose(errors.New("the server sent what is not PostgreSQL's protocol"))
 	}
 	return before, v.Deliver
+}
+
+// gone is a server's announcement that it ends the connection. An administrator who ends an idle session twice within a
+// second means the session and not the connection: then it ends.
+func (m *mount) gone(words wire.Error) {
+	server := modeKey(m.up.Instance)
+	insists := words.Code == "57P01" && m.terminated == server && time.Since(m.terminatedAt) < time.Second && m.s.Idle()
+	m.terminated, m.terminatedAt = "", time.Now()
+	if words.Code == "57P01" {
+		m.terminated = server
+	}
+	if !insists {
+		m.lose(&endedError{words: words})
+		return
+	}
+	m.detach(true)
+	m.pend = append(m.pend, fatal(words.Code, words.Message, errors.New("fairlead: the session was ended twice within a second"))...)
+	m.end = io.EOF
+	m.tell()
 }
 
 // Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
