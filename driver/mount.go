@@ -53,12 +53,13 @@ type mount struct {
 	more   bool            // a replay has caught up, and has more to send
 	last   *former         // the upstream that was lost
 
-	terminated   string    // the server that an administrator last ended a connection of the session's on
-	terminatedAt time.Time // when that was
-	reason session.Reason  // why the session took its last verdict
-	lostAt time.Time       // when the upstream was lost; zero while there is one
-	doubt  bool            // the message in hold is a 25006 that may mean that this is not the writer any more
-	reshow bool            // hold is to be shown to the session again
+	terminated   string         // the server that an administrator last ended a connection of the session's on
+	terminatedAt time.Time      // when that was
+	reason       session.Reason // why the session took its last verdict
+	lostAt       time.Time      // when the upstream was lost; zero while there is one
+	doubt        bool           // the message in hold is a 25006 that may mean that this is not the writer any more
+	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
+	reshow       bool           // hold is to be shown to the session again
 
 	start []byte // bytes of the startup packet, until it is whole
 	ready bool   // the startup is over
@@ -122,6 +123,8 @@ func (m *mount) Read(p []byte) (int, error) {
 			}
 		case m.doubt:
 			m.stillWriter()
+		case m.confirm:
+			m.confirmAck()
 		case m.more:
 			m.proceed()
 		default:
@@ -199,6 +202,7 @@ func (m *mount) buffer() []byte {
 // take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
 // what it is to get ahead of them. The incomplete rest is kept.
 func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
+	m.s.Guard(m.pool.login.Cluster.Suspicious())
 	v := m.s.Server(b)
 	before = m.s.TakeOut()
 	whole := len(b) == room && v.Cut == 0
@@ -221,6 +225,8 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 		m.gone(v.Err)
 	case session.ReadOnly:
 		m.doubt = true
+	case session.Acked:
+		m.confirm = true
 	case session.Proceed:
 		m.up.Heard(false)
 		m.more = true

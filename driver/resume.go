@@ -110,7 +110,7 @@ func (m *mount) drop(cause error) {
 func (m *mount) detach(abort bool) {
 	u := m.up
 	m.last = &former{instance: u.Instance, pid: u.PID, since: u.Since}
-	m.up, m.hold, m.doubt, m.reshow, m.more = nil, m.hold[:0], false, false, false
+	m.up, m.hold, m.doubt, m.confirm, m.reshow, m.more = nil, m.hold[:0], false, false, false, false
 	u.Close(abort)
 }
 
@@ -543,7 +543,7 @@ func (m *mount) catchUp() error {
 func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	for m.up == u && condition() && !m.doubt {
+	for m.up == u && condition() && !m.doubt && !m.confirm {
 		buf := m.buffer()
 		h := copy(buf, m.hold)
 		m.mu.Unlock()
@@ -613,4 +613,30 @@ func (m *mount) stillWriter() {
 	}
 	m.s.Refused()
 	m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+}
+
+// confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
+// server that was frozen while another one took over may have sent it.
+func (m *mount) confirmAck() {
+	u := m.up
+	m.confirm, m.reshow = false, true
+	cluster := m.pool.login.Cluster
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+		m.s.AcceptAck()
+		return
+	}
+	ctx, leave := m.enter(reads)
+	defer leave()
+	m.mu.Unlock()
+	in, _, err := cluster.Pick(ctx, topology.WantWriter, cluster.Now())
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil && sameServer(in, u.Instance):
+		m.s.AcceptAck()
+	case err == nil:
+		m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+	default:
+		m.lose(fmt.Errorf("%s could not be confirmed as the writer: %w", u.Instance.ID, err))
+	}
 }

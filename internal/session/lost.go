@@ -59,7 +59,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	s.statements.moved()
 	skipping := s.skipping
 	refused := s.refusedReadOnly && s.status == wire.StatusIdle && !s.truncated && !s.confused && !s.copied
-	s.skipping, s.acceptReadOnly, s.refusedReadOnly = false, false, false
+	s.skipping, s.acceptReadOnly, s.acceptAck, s.refusedReadOnly = false, false, false, false
 	s.doubts, s.cause = nil, cause
 	s.probe = 0
 	defer func() { s.copyIn = false }()

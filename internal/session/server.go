@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -26,6 +27,9 @@ const (
 	Broken
 	// Proceed: a replay has caught up, and what waited for that is to be sent now: see Session.Proceed.
 	Proceed
+	// Acked: what would tell the client that something is committed has come while the server is under suspicion. The message
+	// is not taken in yet: either the suspicion proves wrong, then AcceptAck, or the session is lost.
+	Acked
 	// Again: a replay met an error of its own (a deadlock, a lock timeout). The upstream is to be dropped, and the replay
 	// to be begun again on another.
 	Again
@@ -230,9 +234,33 @@ func (s *Session) canonical(kind byte, msg []byte) {
 // AcceptReadOnly says that the next 25006 is the server's true answer.
 func (s *Session) AcceptReadOnly() { s.acceptReadOnly = true }
 
+// Guard says whether the server is under suspicion.
+func (s *Session) Guard(on bool) { s.guarded = on }
+
+// AcceptAck says that the next acknowledgement is true.
+func (s *Session) AcceptAck() { s.acceptAck = true }
+
+// acknowledges reports whether a message tells the client of a commit. Outside of the segments that are watched, any end
+// of a unit may.
+func (s *Session) acknowledges(head, kind byte, msg []byte) bool {
+	if s.probing() && !s.unitDirty {
+		return false
+	}
+	switch kind {
+	case wire.CommandComplete:
+		return bytes.HasPrefix(wire.Body(msg), []byte("COMMIT")) || head == wire.Query && s.status == wire.StatusIdle
+	case wire.ReadyForQuery:
+		return len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle
+	}
+	return false
+}
+
 // take brings the session's state forward by one message of the server's. The error that an event is about is in fault.
 func (s *Session) take(kind byte, msg []byte) Event {
 	head := s.headKind()
+	if s.guarded && !s.acceptAck && s.acknowledges(head, kind, msg) {
+		return Acked
+	}
 	switch kind {
 	case wire.ParseComplete:
 		s.expect(head, wire.Parse)
@@ -371,7 +399,7 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.status = status
-	s.copyIn, s.ended, s.dropTag = false, false, false
+	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)
 	}

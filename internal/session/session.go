@@ -119,6 +119,8 @@ type Session struct {
 	refusedReadOnly bool       // what is in flight was refused as read-only, and is lost
 	fault           wire.Error // what the last Event is about
 	acceptReadOnly  bool       // the next 25006 is meant for the client
+	guarded         bool       // the server is under suspicion
+	acceptAck       bool       // the acknowledgement of this unit was confirmed
 	saved           *saved     // what the client knows, while a replay has not caught up with it
 	replays         int        // of the current unit
 	restarts        int        // of its replays, over errors of their own
