@@ -260,7 +260,7 @@ func (m *mount) bring(ctx context.Context, up *backend.Upstream) error {
 	m.s.Decidable(mode, m.uuid)
 	plan := plan{restore: m.s.Restore(), replay: m.replay}
 	if m.replay {
-		plan.missing = m.s.Missing(m.s.Journal())
+		plan.missing = m.s.MissingForReplay()
 	} else {
 		plan.missing = m.s.Missing(m.s.Unsent())
 	}

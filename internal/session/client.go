@@ -228,7 +228,14 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 	if s.skipBody > 0 {
 		n := min(s.skipBody, len(p))
 		s.skipBody -= n
-		if n == len(p) {
+		switch {
+		case s.dropBody:
+			s.dropBody = s.skipBody > 0
+			if n < len(p) {
+				out.Rest = p[n:]
+			}
+			return out
+		case n == len(p):
 			out.Body = p
 			return out
 		}
@@ -249,8 +256,12 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 	}
 	joined := append(bytes.Clone(s.tail), p[:need]...)
 	s.tail = s.tail[:0]
+	answering := s.local.on
 	head := s.Client(joined)
 	switch {
+	case answering && !s.local.on && len(head.Rest) == 0 && need < len(p):
+		head.Rest = p[need:]
+		return head
 	case head.Lost || need == len(p):
 		return head
 	case len(head.Rest) > 0:

@@ -48,7 +48,13 @@ func (s *Session) commitPoints() (points []point, sound bool) {
 			m.segment = 0
 			m.failed = m.failed || s.status == wire.StatusFailed
 		}
-		s.track(&m, o)
+		if failed := s.Busy() && s.queue[s.head].flags&flagFailed != 0; failed && int(o.start) == outstanding {
+			// Its error was given to the client: it has committed nothing that the client does not know of.
+			m.failed = s.begunBlock()
+			m.inBlock, m.dirty = m.failed, m.dirty && m.failed
+		} else {
+			s.track(&m, o)
+		}
 		if m.segment >= 0 && endsSegment(o.kind) {
 			m.segment++
 		}
@@ -98,8 +104,8 @@ func (s *Session) track(m *tracker, o op) {
 	s.statementsOf(o, func(sql string) {
 		if sql == unknownStatement {
 			m.touch()
-			if m.inBlock && !m.failed && o.kind != wire.CopyData && o.kind != wire.CopyDone {
-				m.commit()
+			if !m.failed && o.kind != wire.CopyData && o.kind != wire.CopyDone && o.kind != wire.FunctionCall {
+				m.commit() // it may have been COMMIT
 			}
 			return
 		}

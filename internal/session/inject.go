@@ -29,6 +29,8 @@ const (
 	// flagWrapped: a Query that was sent as the messages of the extended protocol, so that something could be put
 	// between its work and its commit.
 	flagWrapped
+	// flagFailed: the client was given an error; only the ReadyForQuery is missing.
+	flagFailed
 )
 
 // pass is how messages of the client's go to the upstream: as they are, or with something of the session's own between
@@ -66,8 +68,9 @@ func (w *pass) finish(n int) []byte {
 var (
 	msgSync  = []byte{wire.Sync, 0, 0, 0, 4}
 	msgFlush = []byte{wire.Flush, 0, 0, 0, 4}
-	// bindWrapped, describeWrapped and executeWrapped run the unnamed statement that a Query was made into.
-	msgRunUnnamed = encodeFrontend(&pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{})
+	// msgRunUnnamed runs the unnamed statement that a Query was made into. Behind a Query there is none.
+	msgRunUnnamed = encodeFrontend(&pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{},
+		&pgproto3.Close{ObjectType: 'S'})
 )
 
 func encodeFrontend(msgs ...pgproto3.FrontendMessage) (b []byte) {
@@ -172,7 +175,7 @@ func (s *Session) injectExecute(w *pass, at, start int, n nature) {
 	}
 	seg.executes++
 	seg.dirty = seg.dirty || n.dirty
-	seg.odd = seg.odd || !n.known || n.dirty && !n.decidable()
+	seg.odd = seg.odd || !n.known || n.endsBlock() || n.dirty && !n.decidable()
 }
 
 // firstSegment reports whether no segment is outstanding before the one that is being sent.

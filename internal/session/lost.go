@@ -61,6 +61,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	refused := s.refusedReadOnly && s.status == wire.StatusIdle && !s.truncated && !s.confused && !s.copied
 	s.skipping, s.acceptReadOnly, s.acceptAck, s.refusedReadOnly = false, false, false, false
 	s.doubts, s.cause = nil, cause
+	s.wasSkipping, s.dropBody = skipping, s.skipBody > 0
 	s.probe = 0
 	defer func() { s.copyIn = false }()
 	switch {
@@ -69,6 +70,10 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	case s.streaming > 0 || s.mode == Off:
 		s.out = append(s.out, s.lastWords(cause)...)
 		return Ended, ReasonEnded
+	case s.ended && !s.Busy():
+		// A COMMIT or ROLLBACK was answered; nothing but the Sync behind it has still to come.
+		s.finished(wire.StatusIdle, cause)
+		return Idle, ReasonIdle
 	case s.sentBusy() || begun && s.status == wire.StatusIdle:
 		if s.replays < maxReplays && (refused || s.replayable()) {
 			return Replay, s.replayReason()
@@ -220,6 +225,7 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 		// Not committed: from here on the session answers as a failed transaction does.
 		queue := append([]op(nil), s.clientOps()...)
 		s.answerFrom(lost)
+		s.local.reported = s.status == wire.StatusFailed
 		s.answerQueue(queue)
 		return Answered, ReasonTransaction
 	}
@@ -266,6 +272,7 @@ func (s *Session) answerSegments(problem func(i int) *Problem) {
 		if !s.wasSent(o) {
 			break
 		}
+		answered = answered || o.flags&flagFailed != 0
 		if !answered {
 			s.emitProblem(*problem(segment))
 			answered = true
@@ -376,34 +383,50 @@ func (s *Session) finish(cause string) (Verdict, bool) {
 	}
 	last := out[0]
 	switch {
+	case last.flags&flagFailed != 0:
 	case last.kind == wire.Sync && s.ended:
 	case last.kind == wire.Query && last.flags&flagWrapped == 0 && last.commands > 0 && int(last.commands) == s.statementCount(last):
 	default:
 		return 0, false
 	}
-	status := wire.StatusIdle
-	if !s.truncated {
-		s.eachStatement(s.journal[s.base:last.end], func(sql string) {
-			switch sqltext.Classify(sql, s.options()) {
-			case sqltext.Begin, sqltext.CommitChain, sqltext.RollbackChain:
-				status = wire.StatusTransaction
-			case sqltext.Commit, sqltext.Rollback:
-				status = wire.StatusIdle
-			}
-		})
-	} else if last.kind == wire.Query && s.status != wire.StatusIdle && !s.ended {
-		status = wire.StatusTransaction
-	}
-	if status == wire.StatusTransaction && s.status == wire.StatusFailed {
-		status = wire.StatusFailed
-	}
-	if status == wire.StatusTransaction && !s.ended && s.sound() {
+	status := s.statusAfter(last)
+	if status == wire.StatusTransaction && s.sound() || status == wire.StatusFailed && s.hasSavepoint() && s.sound() {
 		// Only the ReadyForQuery of a statement in an open transaction is missing: a replay will give it.
 		return 0, false
 	}
 	s.emit(&pgproto3.ReadyForQuery{TxStatus: status})
 	s.finished(status, cause)
 	return Answered, true
+}
+
+// statusAfter is the transaction status behind a request of which everything but the ReadyForQuery was answered.
+func (s *Session) statusAfter(last op) byte {
+	failed := last.flags&flagFailed != 0
+	if s.truncated || last.start < 0 {
+		switch {
+		case s.ended, !s.begunBlock():
+			return wire.StatusIdle
+		case failed || s.status == wire.StatusFailed:
+			return wire.StatusFailed
+		}
+		return wire.StatusTransaction
+	}
+	m := tracker{o: s.options(), segment: -1, dirtyFrom: -1}
+	s.eachRequest(s.journal[s.base:last.end], s.base, func(o op) {
+		if o.start == last.start {
+			m.failed = m.failed || s.status == wire.StatusFailed
+		}
+		s.track(&m, o)
+	})
+	switch {
+	case failed && s.begunBlock():
+		return wire.StatusFailed
+	case failed, !m.inBlock:
+		return wire.StatusIdle
+	case m.failed:
+		return wire.StatusFailed
+	}
+	return wire.StatusTransaction
 }
 
 // finished ends the unit of which the client was told everything; in a transaction that goes on, what it does next is

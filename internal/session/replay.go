@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -14,11 +15,15 @@ type saved struct {
 	status    byte
 	delivered int64
 	sum       uint64
+	pending   []change
+	began     bool
+	ended     bool
+	skipping  bool
 }
 
 // replayable reports whether the unit provably has no effect that outlives its connection.
 func (s *Session) replayable() bool {
-	if s.truncated || s.confused || s.copied || s.statements.closed || s.held() != "" {
+	if s.truncated || s.confused || s.copied || s.statements.closed || s.held() != "" || s.replacesUnnamed() {
 		return false
 	}
 	o := s.options()
@@ -38,7 +43,7 @@ func (s *Session) repeatable() bool {
 	if s.mode != Full || s.truncated || s.confused || s.copied || s.statements.closed {
 		return false
 	}
-	if heldIn(s.unitState) != "" || s.unitMentions&refusedMentions != 0 {
+	if heldIn(s.unitState) != "" || s.unitMentions&refusedMentions != 0 || s.replacesUnnamed() {
 		return false
 	}
 	o := s.options()
@@ -47,6 +52,25 @@ func (s *Session) repeatable() bool {
 		ok = ok && sql != unknownStatement && !unrepeatable(sqltext.Classify(sql, o)) && !(s.RefuseLocks && locks.MatchString(sql))
 	})
 	return ok
+}
+
+// replacesUnnamed reports whether the unit begins with an unnamed statement of an earlier one and then makes another: the
+// earlier one is gone.
+func (s *Session) replacesUnnamed() bool {
+	used, made, replaced := false, false, false
+	eachMessage(s.journal[s.base:], func(msg []byte) {
+		switch msg[0] {
+		case wire.Parse:
+			if name, _ := parseParts(msg); len(name) == 0 {
+				made, replaced = true, replaced || used
+			}
+		case wire.Bind, wire.Describe:
+			if name, ok := statementOf(msg); ok && len(name) == 0 && !made {
+				used = true
+			}
+		}
+	})
+	return replaced
 }
 
 // locks finds what takes an explicit lock; a word in a string or a comment counts too.
@@ -119,11 +143,11 @@ func (s *Session) statementsOf(o op, f func(sql string)) {
 			f(st.Text)
 		}
 	case wire.Execute:
-		if s.bindOf(o) == nil {
-			f(unknownStatement)
-			return
+		text := s.portalStatement(o)
+		if text == "" && !s.emptyPortal(o) {
+			text = unknownStatement
 		}
-		f(s.portalStatement(o))
+		f(text)
 	case wire.FunctionCall, wire.CopyData, wire.CopyDone:
 		f(unknownStatement)
 	}
@@ -138,6 +162,7 @@ func (s *Session) BeginReplay() (b []byte, ok bool) {
 		s.saved = &saved{delivered: s.delivered, sum: s.hash.Sum64()}
 	}
 	s.saved.queue, s.saved.status = append([]op(nil), s.outstanding()...), s.status
+	s.saved.pending, s.saved.began, s.saved.ended, s.saved.skipping = slices.Clone(s.settings.pending), s.began, s.ended, s.wasSkipping
 	s.replays++
 	s.verify, s.verifySum = s.saved.delivered, s.saved.sum
 	s.hash.Reset()
@@ -145,7 +170,7 @@ func (s *Session) BeginReplay() (b []byte, ok bool) {
 	s.clearQueue()
 	s.settings.rollback()
 	s.status, s.block, s.unitDirty, s.segment = wire.StatusIdle, blockNone, false, segment{}
-	s.skipping = false
+	s.skipping, s.began, s.ended = false, false, false
 	if s.verify == 0 {
 		s.saved = nil
 	}
@@ -286,9 +311,16 @@ func (s *Session) abandonReplay() {
 	}
 	s.clearQueue()
 	s.queue = append(s.queue, s.saved.queue...)
-	s.status = s.saved.status
+	s.status, s.began, s.ended, s.skipping = s.saved.status, s.saved.began, s.saved.ended, s.saved.skipping
+	s.settings.pending = slices.Clone(s.saved.pending)
 	s.delivered = s.saved.delivered
 	s.verify = 0
+	// What was answered is not to be answered again, whether this upstream was given it or not.
+	answered := len(s.journal)
+	if s.Busy() {
+		answered = int(s.queue[s.head].start)
+	}
+	s.sent = max(s.sent, answered)
 }
 
 // Divergence names the statement at which a replay turned out not to be what the client has seen.

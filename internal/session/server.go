@@ -344,8 +344,15 @@ func (s *Session) expect(head, want byte) bool {
 func (s *Session) failed(head byte) {
 	s.copyIn = false
 	s.statements.describe = 0
-	s.settings.failed(s.status)
-	if head == wire.Query || head == wire.FunctionCall || head == 0 {
+	if !s.begunBlock() {
+		s.settings.rollback() // an error outside a block undoes all that its unit did
+	}
+	s.ended = false
+	if head == wire.Query || head == wire.FunctionCall {
+		s.queue[s.head].flags |= flagFailed
+		return
+	}
+	if head == 0 {
 		return
 	}
 	for s.Busy() && s.headKind() != wire.Sync && s.headKind() != opProbeSync {
@@ -354,20 +361,28 @@ func (s *Session) failed(head byte) {
 		}
 		s.pop()
 	}
-	s.skipping = !s.Busy()
+	if s.skipping = !s.Busy(); !s.skipping {
+		s.queue[s.head].flags |= flagFailed
+	}
 }
 
 // parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.
 func (s *Session) parseFailed(o op) {
 	if o.start < 0 {
 		if st := s.nextLarge(); st != nil {
-			delete(s.parses, st.name)
+			s.forgetParse(st.name)
 		}
 		return
 	}
-	if len(s.parses) > 0 {
-		name, _ := parseParts(s.message(o))
-		delete(s.parses, string(name))
+	name, _ := parseParts(s.message(o))
+	s.forgetParse(string(name))
+}
+
+func (s *Session) forgetParse(name string) {
+	delete(s.parses, name)
+	if name != "" && s.statements.named[name] != nil {
+		// The journal tells of two statements of that name now.
+		s.confused = true
 	}
 }
 
@@ -399,7 +414,7 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.status = status
-	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
+	s.copyIn, s.ended, s.began, s.dropTag, s.acceptAck = false, false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)
 	}

@@ -60,6 +60,7 @@ type Session struct {
 	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
 	tail      []byte // an incomplete client message
 	skipBody  int    // bytes of a large message's body still to come, already decided on
+	dropBody  bool   // they are of no use any more: their upstream was lost
 
 	skipping bool // the server discards everything until Sync
 	copyIn   bool // the server reads CopyData
@@ -102,6 +103,7 @@ type Session struct {
 	doubts        []doubt
 	undecidedFrom int    // outstanding segment from which on nothing can be decided; -1: none
 	cause         string // why the upstream was lost
+	wasSkipping   bool   // it was discarding everything until Sync then
 
 	statements statements
 	settings   settings
@@ -115,6 +117,7 @@ type Session struct {
 	local local  // the session answers itself
 	out   []byte // messages for the client that no server sent
 
+	began           bool       // a BEGIN was answered whose ReadyForQuery has not come
 	ended           bool       // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
 	refusedReadOnly bool       // what is in flight was refused as read-only, and is lost
 	fault           wire.Error // what the last Event is about
@@ -225,6 +228,10 @@ func (s *Session) endUnit() {
 		s.unitSets, s.unitDirty, s.unitMentions = false, false, 0
 	}
 	s.statements.endUnit()
+	if s.parked >= 0 {
+		s.dropBefore(s.parked)
+		return
+	}
 	if s.Busy() {
 		if start := s.queue[s.head].start; start >= 0 {
 			s.dropBefore(int(start))
@@ -262,6 +269,9 @@ func (s *Session) dropBefore(n int) {
 	}
 	s.journal = s.journal[:copy(s.journal, s.journal[s.base:])]
 	s.sent = max(0, s.sent-s.base)
+	if s.parked >= 0 {
+		s.parked -= s.base
+	}
 	for i := range s.outstanding() {
 		if o := &s.queue[s.head+i]; o.start >= 0 {
 			o.start -= int32(s.base)

@@ -207,13 +207,32 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 	return sum*0x9E3779B97F4A7C15 ^ maphash.Bytes(seed, msg) | 1
 }
 
-// Missing lists the statements that the messages in p refer to and the current upstream does not have, those that p
-// itself makes left out. It is nil at once for a session that has never moved.
-func (s *Session) Missing(p ...[]byte) []*Statement {
-	t := &s.statements
+// Missing lists the statements that the bytes which Client is given next refer to and the current upstream does not
+// have, those that they make themselves left out. It is nil at once for a session that has never moved.
+func (s *Session) Missing(p []byte) []*Statement {
 	if !s.Needs() {
 		return nil
 	}
+	if len(s.tail) > 0 {
+		p = append(bytes.Clone(s.tail), p...)
+	}
+	if s.skipBody > 0 {
+		p = p[min(s.skipBody, len(p)):]
+	}
+	return s.missing(p, s.statements.unit+1)
+}
+
+// MissingForReplay is Missing for a replay: statements that the unit itself has made are left out.
+func (s *Session) MissingForReplay() []*Statement {
+	if !s.Needs() {
+		return nil
+	}
+	return s.missing(s.journal[s.base:], s.statements.unit)
+}
+
+// missing leaves out what was made in the unit of that number.
+func (s *Session) missing(p []byte, unit uint64) []*Statement {
+	t := &s.statements
 	var list []*Statement
 	made := map[string]bool{}
 	var need func(name []byte)
@@ -221,7 +240,7 @@ func (s *Session) Missing(p ...[]byte) []*Statement {
 	named := func(text []byte) {
 		if t.missing > 0 && containsFold(text, "execute") {
 			for _, name := range slices.Sorted(maps.Keys(t.named)) {
-				if t.named[name].Parse == nil {
+				if t.named[name].Parse == nil && t.named[name].unit != unit {
 					need([]byte(name))
 				}
 			}
@@ -239,30 +258,36 @@ func (s *Session) Missing(p ...[]byte) []*Statement {
 			}
 			return
 		}
-		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream {
+		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream && st.unit != unit {
 			named(st.Parse)
 			list = append(list, st)
 		}
 	}
-	for _, part := range p {
-		eachMessage(part, func(msg []byte) {
-			name, ok := statementOf(msg)
-			switch {
-			case ok:
-				need(name)
-			case msg[0] == wire.Parse:
-				named(msg)
-				name, _ := parseParts(msg)
-				made[string(name)] = true
-			case msg[0] == wire.Query:
-				named(msg)
-				if t.missing > 0 && containsFold(msg, "deallocate") {
-					for _, name := range slices.Sorted(maps.Keys(t.named)) {
-						need([]byte(name))
-					}
+	look := func(msg []byte) {
+		name, ok := statementOf(msg)
+		switch {
+		case ok:
+			need(name)
+		case msg[0] == wire.Parse:
+			named(msg)
+			name, _ := parseParts(msg)
+			made[string(name)] = true
+		case msg[0] == wire.Query:
+			named(msg)
+			if t.missing > 0 && containsFold(msg, "deallocate") {
+				for _, name := range slices.Sorted(maps.Keys(t.named)) {
+					need([]byte(name))
 				}
 			}
-		})
+		}
+	}
+	whole := 0
+	eachMessage(p, func(msg []byte) {
+		look(msg)
+		whole += len(msg)
+	})
+	if rest := p[whole:]; len(rest) > wire.HeaderLen {
+		look(rest) // it may be passed on as it comes; the names stand at its beginning
 	}
 	return list
 }
