@@ -9,6 +9,8 @@ type memory struct {
 	past     map[string]string // the boot with which an instance's last reign ended, by ID
 	systemID string
 	top      uint32 // the highest timeline that a writer proved
+	// gap says that nobody has watched since the writer was last proven: the monitor was stopped.
+	gap bool
 }
 
 // reign is one run of one server as the writer.
@@ -16,6 +18,7 @@ type reign struct {
 	id, boot string
 	timeline uint32
 	since    uint64 // number of the probe that first proved it
+	start    start
 }
 
 // sighting is an instance's own latest answer, fresh enough to count in the round that is being decided.
@@ -25,6 +28,8 @@ type sighting struct {
 	round  uint64
 	// asReader is the number of the latest probe to which the instance answered that it is a reader; 0: never.
 	asReader uint64
+	// readerBoot is the instance's boot in that answer.
+	readerBoot string
 }
 
 // claims tells whether the instance says of itself that it is the writer.
@@ -188,9 +193,15 @@ func (m *memory) learn(v verdict, seen []sighting) {
 			m.past[m.reign.id] = m.reign.boot
 		}
 		m.epoch++
+		old := m.reign
 		m.reign = reign{id: w.id, boot: w.report.Boot, since: w.round}
+		if m.epoch > 1 && !m.gap {
+			m.reign.start = startOf(&old, w)
+		}
 	}
+	m.gap = false
 	m.reign.timeline = w.report.Timeline
+	m.reign.start.hear(w)
 	m.top = max(m.top, w.report.Timeline)
 }
 

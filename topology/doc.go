@@ -30,6 +30,11 @@
 // opened in an epoch before the snapshot's is dead. A reign that ended never comes back: what an instance that was the writer
 // in an older epoch says of itself does not count until it was restarted. For readers, compare [Instance.Boot].
 //
+// A snapshot's [Reign] says how its epoch began, as far as this process saw it: whether the writer was promoted, recovered
+// from a crash or was restarted, after which run of which server, and where in the WAL its recovery ended. It is what a lost
+// commit can be judged by, and it says "unknown" rather than guess: of an epoch that began before the cluster was watched,
+// or while it was not, of a server that was never seen as a replica, and wherever the server does not tell.
+//
 // # Metrics
 //
 // By the OpenTelemetry API, each with the attribute fairlead.cluster (the configured name):

@@ -33,6 +33,7 @@ func (m *monitor) begin(h hunt) {
 	} else {
 		m.hunt = h
 		m.hunt.on, m.hunt.epoch = true, m.mem.epoch
+		m.c.suspicious.Store(true)
 		m.resolveAt = now.Add(resolvePause)
 		if w := m.writer(); w != nil {
 			m.setMode(w, modeHunt)
@@ -50,6 +51,7 @@ func (m *monitor) end(now time.Time) {
 		m.log.Info("writer is back, as it was", "writer", m.mem.reign.id, "epoch", m.mem.epoch, "took", now.Sub(h.since))
 	}
 	m.hunt = hunt{}
+	m.c.suspicious.Store(false)
 	m.settle(now)
 }
 
@@ -99,7 +101,7 @@ func (m *monitor) hear(t *target, o *observation) {
 	t.answer, t.answered, t.heardAt = &o.report, o.round, o.at
 	t.note, t.retryPause = "", 0
 	if o.report.InRecovery {
-		t.asReader = o.round
+		t.asReader, t.asBoot = o.round, o.report.Boot
 	}
 	if o.report.Kind == KindNone {
 		m.log.Info("the server cannot be asked what it is: the seeds are taken in order", "server", t.ep.String())
@@ -164,7 +166,7 @@ func (m *monitor) evaluate(now time.Time, fresh bool) {
 		if t.err != nil || t.answer == nil || t.answered <= m.floor {
 			continue
 		}
-		s := sighting{id: t.id, report: *t.answer, round: t.answered, asReader: t.asReader}
+		s := sighting{id: t.id, report: *t.answer, round: t.answered, asReader: t.asReader, readerBoot: t.asBoot}
 		dup := false
 		for i := range seen {
 			if seen[i].id == s.id {

@@ -62,6 +62,7 @@ type target struct {
 	answered uint64  // number of the probe that brought it
 	heardAt  time.Time
 	asReader uint64 // number of the latest probe answered as a reader
+	asBoot   string // and its boot in that answer
 	attempt  uint64 // number of the latest attempt, whatever its end
 	err      error  // how it ended
 	lost     bool   // it ended in a way that means that the server is gone
@@ -84,6 +85,7 @@ func startMonitor(c *Cluster) (stop func()) {
 		out: make(chan observation), found: make(chan resolved), resolving: make(map[string]bool),
 		floor: c.seq.Load(),
 	}
+	m.mem.gap = true
 	m.wg.Go(m.run)
 	return func() {
 		cancel()
@@ -227,6 +229,7 @@ func (m *monitor) suspect(id string, s suspicion) {
 		return
 	}
 	if m.proof > uint64(s.ticket) && !m.hunt.on {
+		m.c.suspicious.Store(false)
 		return // proven since
 	}
 	// Its own connection gets a short start: most suspicions are false, and cost no login then.

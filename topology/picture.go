@@ -13,6 +13,9 @@ func (m *monitor) picture(now time.Time, seen []sighting, v verdict) *Snapshot {
 		Epoch: m.mem.epoch, Kind: m.c.snap.Load().Kind, SystemID: m.mem.systemID, Timeline: m.mem.reign.timeline,
 		Round: m.c.seq.Load(), At: now,
 	}
+	if m.mem.epoch > 0 {
+		s.Reign = m.mem.observed()
+	}
 	// A silent writer keeps its role until it or another says otherwise.
 	writer := ""
 	if v.writer >= 0 || !m.split && m.mem.epoch > 0 {

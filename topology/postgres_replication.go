@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // The timeline comes from the name of the WAL file being written: pg_control_checkpoint() lags behind after a promotion. A
@@ -14,13 +15,16 @@ const (
 		` when pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() then 0` +
 		` else extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) * 1000 end`
 	probeTimeline = `, case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) end`
+	// After a recovery, what was replayed last stays as it is until the server's next start; without one it is null.
+	probeRecovery = `, case when not pg_catalog.pg_is_in_recovery() then coalesce(pg_catalog.pg_last_wal_replay_lsn()::text, '` + noRecovery + `') end`
+	noRecovery    = `none`
 	probeCoarse   = `select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only'), -1`
 )
 
 // probeReplication asks a server of streaming replication, or one that stands alone.
 func (s *postgresSession) probeReplication(ctx context.Context) (Report, error) {
 	r := s.fixed
-	sql := probeStanding + probeTimeline
+	sql := probeStanding + probeTimeline + probeRecovery
 	if s.coarse {
 		sql = probeCoarse
 	}
@@ -46,5 +50,19 @@ func (s *postgresSession) probeReplication(ctx context.Context) (Report, error) 
 			r.Timeline = uint32(tli)
 		}
 	}
+	if len(row) > 4 && !r.InRecovery {
+		r.RecoveryEnd, r.RecoveryEndKnown = recoveryEnd(row[4])
+	}
 	return r, nil
+}
+
+// recoveryEnd reads a position in the WAL, or that there is none.
+func recoveryEnd(text string) (uint64, bool) {
+	if text == noRecovery {
+		return 0, true
+	}
+	high, low, _ := strings.Cut(text, "/")
+	h, errH := strconv.ParseUint(high, 16, 32)
+	l, errL := strconv.ParseUint(low, 16, 32)
+	return h<<32 | l, errH == nil && errL == nil && h|l != 0
 }

@@ -35,8 +35,12 @@ type Report struct {
 	SystemID   string     // "": unknown
 	Boot       string     // "": unknown
 	Lag        time.Duration
-	WriterID   string   // Aurora: who it believes is the writer
-	Members    []Member // Aurora: all instances it knows of
+	// RecoveryEnd is the position in the WAL at which the recovery ended that this run of the server began with, 0 if it began
+	// with none. Not of a replica, and not known everywhere.
+	RecoveryEnd      uint64
+	RecoveryEndKnown bool
+	WriterID         string   // Aurora: who it believes is the writer
+	Members          []Member // Aurora: all instances it knows of
 }
 
 // Member is an instance as another one sees it.

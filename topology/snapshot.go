@@ -70,6 +70,7 @@ type Snapshot struct {
 	Kind      Kind
 	SystemID  string // the identity of the data all instances share; "": unknown
 	Timeline  uint32 // the writer's; 0: unknown
+	Reign     Reign  // of the epoch's writer, as observed
 	Round     uint64 // number of the latest probe that went into the snapshot
 	At        time.Time
 	Instances []Instance
@@ -123,7 +124,7 @@ func (s *Snapshot) index(id string) int {
 
 // same tells whether two snapshots differ in nothing but when their proofs were made.
 func (s *Snapshot) same(o *Snapshot) bool {
-	if s.Epoch != o.Epoch || s.Kind != o.Kind || s.SystemID != o.SystemID || s.Timeline != o.Timeline {
+	if s.Epoch != o.Epoch || s.Kind != o.Kind || s.SystemID != o.SystemID || s.Timeline != o.Timeline || s.Reign != o.Reign {
 		return false
 	}
 	return slices.EqualFunc(s.Instances, o.Instances, func(a, b Instance) bool {

@@ -1,0 +1,50 @@
+package commit
+
+import _ "embed"
+
+//go:embed commits.sql
+var migration string
+
+// Tag is the comment that every statement of this package begins with, and by which it is found in pg_stat_statements and logs.
+const Tag = "/* fairlead */ "
+
+// The first words of answers.
+const (
+	answerMarked    = "marked"
+	answerReadOnly  = "readonly"
+	answerRecovery  = "recovery"
+	answerCommitted = "committed"
+	answerAborted   = "aborted"
+	answerElsewhere = "elsewhere"
+)
+
+const (
+	markStatement = Tag + `select fairlead.mark($1::uuid, $2::bigint, $3::bigint)`
+
+	// A boot is formed as package topology does it.
+	bootStart = `(extract(epoch from pg_catalog.pg_postmaster_start_time()) operator(pg_catalog.*) 1000000)::bigint`
+	bootReset = `(select (extract(epoch from stats_reset) operator(pg_catalog.*) 1000000)::bigint from pg_catalog.pg_stat_bgwriter)`
+	boot      = `pg_catalog.concat(` + bootStart + `, '.', ` + bootReset + `)`
+	system    = `(select system_identifier from pg_catalog.pg_control_system())`
+
+	lsnStatement = Tag + `select case when pg_catalog.pg_is_in_recovery() then '` + answerRecovery + `'` +
+		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '0'), w.at,` +
+		` pg_catalog.pg_walfile_name(w.at), ` + system + `, ` + boot + `) end` +
+		` from (select case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_current_wal_insert_lsn() end as at) w`
+)
+
+// Statement returns the SQL that is injected before a commit; "" for Off. It returns one row of one text value. For Marker
+// it has three parameters, which [Key.Params] gives; for LSN it has none.
+func Statement(m Mode) string {
+	switch m {
+	case Marker:
+		return markStatement
+	case LSN:
+		return lsnStatement
+	}
+	return ""
+}
+
+// Migration returns the SQL that makes mode [Marker] possible in a database: the table fairlead.commits, its functions and their
+// grants. It may be run again.
+func Migration() string { return migration }
