@@ -52,6 +52,37 @@ const (
 	ContinuityOff  Continuity = "off"  // nothing: a lost connection is an error, as with pgx alone
 )
 
+// CommitResolution says how commits are decided whose answer was lost.
+type CommitResolution string
+
+// How commits in doubt are decided.
+const (
+	ResolutionAuto   CommitResolution = "auto"   // by the marker where its table is, else by the WAL, else not at all
+	ResolutionMarker CommitResolution = "marker" // by a row of the table fairlead.commits
+	ResolutionLSN    CommitResolution = "lsn"    // by transaction ID and WAL position: plain streaming replication only
+	ResolutionOff    CommitResolution = "off"    // not at all: SQLSTATE 08007
+)
+
+// ReplayLocks says what becomes of transactions that hold explicit locks when their server dies.
+type ReplayLocks string
+
+// What becomes of transactions with explicit locks.
+const (
+	// LocksReplay replays them like any other. Between the loss and the replay the locks are not held.
+	LocksReplay ReplayLocks = "replay"
+	// LocksRefuse ends them with SQLSTATE 40001, for applications that do something outside the database under such a lock.
+	LocksRefuse ReplayLocks = "refuse"
+)
+
+// Switch is a parameter that is on or off.
+type Switch string
+
+// The positions of a Switch.
+const (
+	On  Switch = "on"
+	Off Switch = "off"
+)
+
 // Config describes the database, and how to go on when a part of it fails. It comes from [ParseConfig], and only from
 // there, and may then be changed until it is handed to [NewConnector], [ConnConfig], [PoolConfig] or [RegisterConfig],
 // which take copies.
@@ -73,6 +104,14 @@ type Config struct {
 	TargetSessionAttrs TargetSessionAttrs
 	// Continuity is the parameter continuity; default ContinuityFull.
 	Continuity Continuity
+	// CommitResolution is the parameter commit_resolution; default ResolutionAuto.
+	CommitResolution CommitResolution
+	// JournalLimit is the parameter journal_limit, in bytes; default 256 KiB.
+	JournalLimit int
+	// ReplayLocks is the parameter replay_locks; default LocksReplay.
+	ReplayLocks ReplayLocks
+	// ContinuityNotices is the parameter continuity_notices; default Off.
+	ContinuityNotices Switch
 	// FailoverTimeout is the parameter failover_timeout; default 60 s.
 	FailoverTimeout time.Duration
 	// ProbeTimeout is the parameter probe_timeout; default 500 ms.

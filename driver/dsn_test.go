@@ -51,6 +51,7 @@ func TestDefaults(t *testing.T) {
 	want := map[string]string{
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
+		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -94,6 +95,10 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"failover_timeout":          {"1": "1s", "90": "90s", "1500ms": "1.5s", "2m": "120s", "1ms": "1ms", "9223372036": "9223372036s"},
 		"probe_timeout":             {"1": "1s", "0.25s": "250ms", "1ms": "1ms"},
 		"topology_refresh_interval": {"5": "5s", "10ms": "10ms", "1h": "3600s"},
+		"commit_resolution":         {"auto": "auto", "marker": "marker", "lsn": "lsn", "off": "off"},
+		"journal_limit":             {"1024": "1kB", "65536": "64kB", "1 MB": "1MB", "2000B": "2000B", "1GB": "1GB"},
+		"replay_locks":              {"replay": "replay", "refuse": "refuse"},
+		"continuity_notices":        {"on": "on", "off": "off"},
 	}
 	bad := map[string]map[string]string{
 		"topology":                  {"": "unknown value", "Aurora": "unknown value", "aurora ": "unknown value", "x": "unknown value"},
@@ -103,6 +108,10 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"failover_timeout":          {"": "empty", "0": "too short", "-1": "negative", "-5s": "negative", "1us": "too short", "soon": "not a duration", "1.5": "not a duration", "9223372037": "too long", "99999999999999999999": "too long", "-99999999999999999999": "too long", "9999999999h": "not a duration"},
 		"probe_timeout":             {"": "empty", "0": "too short", "0ms": "too short", "-1ms": "negative", "1 s": "not a duration"},
 		"topology_refresh_interval": {"": "empty", "0": "too short", "9ms": "too short", "-30": "negative"},
+		"commit_resolution":         {"": "unknown value", "wal": "unknown value"},
+		"journal_limit":             {"": "not a size", "-1": "negative", "1023": "too small", "2GB": "too large", "99999999999GB": "too large", "1mb": "not a size"},
+		"replay_locks":              {"": "unknown value", "on": "unknown value"},
+		"continuity_notices":        {"": "unknown value", "true": "unknown value"},
 	}
 	forms := func(name, value string) []string {
 		pair := prepend("", [][2]string{{name, value}})

@@ -52,7 +52,9 @@ func (m *metrics) verdict(reason session.Reason) {
 }
 
 func (m *metrics) resumed(reason session.Reason, took time.Duration) {
-	if reason != session.ReasonIdle && reason != session.ReasonRead {
+	switch reason {
+	case session.ReasonIdle, session.ReasonRead, session.ReasonReplayed, session.ReasonAborted:
+	default:
 		return // answered already, and counted then
 	}
 	m.verdict(reason)

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -32,8 +33,9 @@ const (
 type mount struct {
 	pool *pool
 	id   uint64
-	key  [4]byte // the cancel key that the client was given
-	pid  uint32  // the process ID that the client was given
+	key  [4]byte  // the cancel key that the client was given
+	pid  uint32   // the process ID that the client was given
+	uuid [16]byte // of the session, where its commits are marked
 
 	mu   sync.Mutex
 	s    *session.Session
@@ -47,10 +49,17 @@ type mount struct {
 
 	ticket topology.Ticket // of the suspicion that the last loss raised
 	replay bool            // the unit is to be replayed on the next upstream
-	reason session.Reason  // why the session took its last verdict
-	lostAt time.Time       // when the upstream was lost; zero while there is one
-	doubt  bool            // the message in hold is a 25006 that may mean that this is not the writer any more
-	reshow bool            // hold is to be shown to the session again
+	decide bool            // commits of the unit are to be decided there
+	more   bool            // a replay has caught up, and has more to send
+	last   *former         // the upstream that was lost
+
+	terminated   string         // the server that an administrator last ended a connection of the session's on
+	terminatedAt time.Time      // when that was
+	reason       session.Reason // why the session took its last verdict
+	lostAt       time.Time      // when the upstream was lost; zero while there is one
+	doubt        bool           // the message in hold is a 25006 that may mean that this is not the writer any more
+	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
+	reshow       bool           // hold is to be shown to the session again
 
 	start []byte // bytes of the startup packet, until it is whole
 	ready bool   // the startup is over
@@ -75,10 +84,9 @@ const (
 var _ net.Conn = (*mount)(nil)
 
 func newMount(p *pool, id uint64) *mount {
-	return &mount{
-		pool: p, id: id, news: make(chan struct{}),
-		s: session.New(p.cfg.mode(), session.DefaultJournalLimit),
-	}
+	m := &mount{pool: p, id: id, news: make(chan struct{}), s: session.New(p.cfg.mode(), p.cfg.JournalLimit)}
+	m.s.RefuseLocks = p.cfg.ReplayLocks == LocksRefuse
+	return m
 }
 
 // Read implements net.Conn.
@@ -110,11 +118,15 @@ func (m *mount) Read(p []byte) (int, error) {
 				return 0, err
 			}
 		case m.up == nil:
-			if err := m.resume(reads, nil); err != nil {
+			if err := m.resume(reads); err != nil {
 				return 0, err
 			}
 		case m.doubt:
 			m.stillWriter()
+		case m.confirm:
+			m.confirmAck()
+		case m.more:
+			m.proceed()
 		default:
 			if n, err := m.readUpstream(p); n > 0 || err != nil {
 				return n, err
@@ -125,7 +137,7 @@ func (m *mount) Read(p []byte) (int, error) {
 
 // owes reports whether the client waits for something that only another upstream can give: an answer, or notifications.
 func (m *mount) owes() bool {
-	return m.ready && !m.given && (m.s.Busy() || m.s.Listening() && m.s.Idle())
+	return m.ready && !m.given && (m.s.Busy() || m.s.HasUnsent() || m.s.Listening() && m.s.Idle())
 }
 
 // readUpstream reads once from the upstream and takes in what came. It returns 0, nil when the caller has to look again.
@@ -190,13 +202,19 @@ func (m *mount) buffer() []byte {
 // take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
 // what it is to get ahead of them. The incomplete rest is kept.
 func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
+	m.s.Guard(m.pool.login.Cluster.Suspicious())
 	v := m.s.Server(b)
 	before = m.s.TakeOut()
-	m.hold = append(m.hold[:0], b[v.Keep:]...)
+	whole := len(b) == room && v.Cut == 0
+	m.hold = append(m.hold[:0], b[v.Keep:len(b)-v.Cut]...)
+	if m.s.ProbeError != "" {
+		m.pool.probeFailed(m.up, m.s.ProbeError)
+		m.s.ProbeError = ""
+	}
 	switch v.Event {
 	case session.None:
 		m.up.Heard(!m.s.Busy())
-		if v.Keep == 0 && len(b) == room && room >= largestBuffer && m.s.Stream(b) {
+		if v.Keep == 0 && whole && room >= largestBuffer && m.s.Stream(b) {
 			m.hold = m.hold[:0]
 			return before, len(b)
 		}
@@ -204,13 +222,21 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 			m.big = nil
 		}
 	case session.Gone:
-		m.lose(&endedError{words: v.Err})
+		m.gone(v.Err)
 	case session.ReadOnly:
 		m.doubt = true
+	case session.Acked:
+		m.confirm = true
+	case session.Proceed:
+		m.up.Heard(false)
+		m.more = true
+	case session.Again:
+		m.drop(fmt.Errorf("the replay met %s: %s", v.Err.Code, v.Err.Message))
 	case session.Diverged:
 		m.refuse(session.Problem{
 			Code:    session.CodeSerialization,
 			Message: "fairlead: the work in flight was repeated on another server, and the answer is not the one already delivered",
+			Detail:  m.s.Divergence(),
 			Hint:    "Nothing of it was committed. Run the transaction again.",
 		})
 	case session.Broken:
@@ -219,12 +245,31 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 	return before, v.Deliver
 }
 
+// gone is a server's announcement that it ends the connection. An administrator who ends an idle session twice within a
+// second means the session and not the connection: then it ends.
+func (m *mount) gone(words wire.Error) {
+	server := modeKey(m.up.Instance)
+	insists := words.Code == "57P01" && m.terminated == server && time.Since(m.terminatedAt) < time.Second && m.s.Idle()
+	m.terminated, m.terminatedAt = "", time.Now()
+	if words.Code == "57P01" {
+		m.terminated = server
+	}
+	if !insists {
+		m.lose(&endedError{words: words})
+		return
+	}
+	m.detach(true)
+	m.pend = append(m.pend, fatal(words.Code, words.Message, errors.New("fairlead: the session was ended twice within a second"))...)
+	m.end = io.EOF
+	m.tell()
+}
+
 // Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
 // as leave to do the work again.
 func (m *mount) Write(p []byte) (int, error) {
 	m.mu.Lock()
 	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Needs() || u.Killed() != nil || u.Stale() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.s.Needs() || u.Killed() != nil || u.Stale() {
 		defer m.mu.Unlock()
 		return m.slowWrite(p)
 	}
@@ -232,7 +277,8 @@ func (m *mount) Write(p []byte) (int, error) {
 	out := m.s.Client(p)
 	if out.Special() {
 		defer m.mu.Unlock()
-		return m.dispatch(p, out, mark)
+		done, err := m.pass(p, out, mark)
+		return m.goOn(p, done, err)
 	}
 	m.s.Sent()
 	u.Begin()
@@ -243,25 +289,54 @@ func (m *mount) Write(p []byte) (int, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.writeFailed(p, u, out, mark, none, err)
+	done, err := m.writeFailed(p, u, mark, none, err)
+	return m.goOn(p, done, err)
+}
+
+// goOn writes what the first part of a write has left. mu is held.
+func (m *mount) goOn(p []byte, done int, err error) (int, error) {
+	if err != nil || done == len(p) {
+		return done, err
+	}
+	n, err := m.slowWrite(p[done:])
+	return done + n, err
 }
 
 // slowWrite is Write when something stands in the way of the fast path. mu is held.
 func (m *mount) slowWrite(p []byte) (int, error) {
-	for m.gate || m.writing {
-		if err := m.wait(writes); err != nil {
-			return 0, err
+	for done := 0; ; {
+		for m.gate || m.writing {
+			if err := m.wait(writes); err != nil {
+				return done, err
+			}
+		}
+		switch {
+		case m.closed:
+			return done, net.ErrClosed
+		case !m.ready:
+			return m.startup(p)
+		case m.given:
+			m.sayGoodbye(p[done:])
+			return len(p), nil
+		}
+		if err := m.prepareToWrite(p[done:]); err != nil {
+			return done, err
+		}
+		switch {
+		case m.end != nil:
+			return done, m.end
+		case m.gate || m.writing || m.closed || m.given || !m.s.Answering() && (m.up == nil || m.s.Waits()):
+			continue
+		}
+		n, err := m.dispatch(p[done:])
+		if done += n; err != nil || done == len(p) {
+			return done, err
 		}
 	}
-	switch {
-	case m.closed:
-		return 0, net.ErrClosed
-	case !m.ready:
-		return m.startup(p)
-	case m.given:
-		m.sayGoodbye(p)
-		return len(p), nil
-	}
+}
+
+// prepareToWrite sees to it that there is an upstream, and that it has the statements that p uses.
+func (m *mount) prepareToWrite(p []byte) error {
 	if m.up != nil {
 		if cause := m.up.Killed(); cause != nil {
 			m.lose(cause)
@@ -269,18 +344,22 @@ func (m *mount) slowWrite(p []byte) (int, error) {
 			m.peek()
 		}
 	}
-	if m.up != nil {
-		if missing := m.s.Missing(p); missing != nil {
-			if err := m.prepare(missing); err != nil {
-				return 0, err
-			}
+	if m.up == nil && m.end == nil && !m.given && !m.s.Answering() {
+		if err := m.resume(writes); err != nil {
+			return err
 		}
 	}
-	if m.end != nil {
-		return 0, m.end
+	if m.up != nil && m.s.Waits() {
+		if err := m.catchUp(); err != nil {
+			return err
+		}
 	}
-	mark := m.s.Mark()
-	return m.dispatch(p, m.s.Client(p), mark)
+	if m.up != nil && !m.s.Waits() {
+		if missing := m.s.Missing(p); missing != nil {
+			return m.prepare(missing)
+		}
+	}
+	return nil
 }
 
 // sayGoodbye passes on the Terminate of a client that has given up, so that what it canceled ends and its reads do.
@@ -298,25 +377,28 @@ func (m *mount) sayGoodbye(p []byte) {
 	}
 }
 
-// dispatch does with what the client wrote what its out says. mu is held.
-func (m *mount) dispatch(p []byte, out session.Out, mark int) (int, error) {
+// dispatch gives what the client wrote to the session, and to the upstream what comes out. It returns how much of p that
+// was. mu is held.
+func (m *mount) dispatch(p []byte) (int, error) {
+	mark := m.s.Mark()
+	return m.pass(p, m.s.Client(p), mark)
+}
+
+// pass does with what the client wrote what its out says. mu is held.
+func (m *mount) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	m.flush()
+	n := len(p) - len(out.Rest)
 	switch {
 	case out.Lost:
 		m.lose(errors.New("the client sent what is not PostgreSQL's protocol"))
 		m.end = io.ErrUnexpectedEOF
 		m.tell()
-		return len(p), nil
+		return n, nil
 	case out.Empty() && out.End:
 		m.terminate()
-		return len(p), nil
+		return n, nil
 	case out.Empty():
-		return len(p), nil
-	case m.up == nil:
-		if err := m.resume(writes, out.Bytes()); err != nil {
-			return 1, err
-		}
-		return len(p), nil
+		return n, nil
 	}
 	u := m.up
 	m.s.Sent()
@@ -326,16 +408,17 @@ func (m *mount) dispatch(p []byte, out session.Out, mark int) (int, error) {
 	none, err := u.Write(b)
 	m.mu.Lock()
 	if err != nil {
-		return m.writeFailed(p, u, out, mark, none, err)
+		return m.writeFailed(p[:n], u, mark, none, err)
 	}
 	if out.End {
 		m.terminate()
 	}
-	return len(p), nil
+	return n, nil
 }
 
-// writeFailed is a write that the upstream did not take, or not all of it. mu is held.
-func (m *mount) writeFailed(p []byte, u *backend.Upstream, out session.Out, mark int, none bool, err error) (int, error) {
+// writeFailed is a write that the upstream did not take, or not all of it. mu is held. It returns how much of p is
+// disposed of: the rest is to be written again.
+func (m *mount) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, none bool, err error) (int, error) {
 	if isTimeout(err) && u.Killed() == nil {
 		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
 		m.giveUp()
@@ -348,17 +431,13 @@ func (m *mount) writeFailed(p []byte, u *backend.Upstream, out session.Out, mark
 		}
 		return 1, err
 	}
-	if m.up == u {
-		if none {
-			m.s.NotSent(mark)
-		}
-		m.lose(lossOf(u, err))
-		if none && m.up == nil && !m.given && m.s.Truncated() && !m.s.Answering() && m.end == nil {
-			// Only the caller has these bytes.
-			if err := m.resume(writes, out.Bytes()); err != nil {
-				return 1, err
-			}
-		}
+	if m.up != u {
+		return len(p), nil // a reader has found out, and the session has been answered
+	}
+	undone := none && m.s.Undo(mark)
+	m.lose(lossOf(u, err))
+	if undone {
+		return 0, nil
 	}
 	return len(p), nil
 }

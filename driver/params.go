@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/rdsname"
+	"github.com/fairlead-go/fairlead/internal/session"
 )
 
 // param is one parameter of ours: everything that is known about it.
@@ -66,6 +67,24 @@ var params = []*param{
 		func(*Config) Continuity { return ContinuityFull },
 		"",
 		ContinuityFull, ContinuityRead, ContinuityOff),
+	enum("commit_resolution", "How a commit is decided whose answer was lost with its server: `marker` by a row that the transaction writes to `fairlead.commits` (see `fairlead commits-table`), `lsn` by transaction ID and WAL position (plain streaming replication only), `auto` by the first of these that works, `off` not at all: it is reported as undecided (08007).",
+		func(c *Config) *CommitResolution { return &c.CommitResolution },
+		func(*Config) CommitResolution { return ResolutionAuto },
+		"",
+		ResolutionAuto, ResolutionMarker, ResolutionLSN, ResolutionOff),
+	size("journal_limit", session.DefaultJournalLimit, 1<<10, 1<<30,
+		"How many bytes of a transaction's statements are kept for its replay. A larger transaction is not replayed: 40001.",
+		func(c *Config) *int { return &c.JournalLimit }),
+	enum("replay_locks", "What becomes of a transaction with explicit locks (`FOR UPDATE`, `LOCK`, advisory locks) when its server dies: `replay` replays it, though the locks are free in between, `refuse` ends it with 40001.",
+		func(c *Config) *ReplayLocks { return &c.ReplayLocks },
+		func(*Config) ReplayLocks { return LocksReplay },
+		"",
+		LocksReplay, LocksRefuse),
+	enum("continuity_notices", "Whether a session that goes on with another server is told so with a NoticeResponse.",
+		func(c *Config) *Switch { return &c.ContinuityNotices },
+		func(*Config) Switch { return Off },
+		"",
+		On, Off),
 	duration("failover_timeout", 60*time.Second, time.Millisecond,
 		"How long a new connection, or a session that lost its instance, waits for one that can serve it.",
 		func(c *Config) *time.Duration { return &c.FailoverTimeout }),
@@ -141,6 +160,66 @@ func duration(name string, def, least time.Duration, effect string, field func(*
 			return nil
 		},
 	}
+}
+
+// size is a parameter with a number of bytes for a value, from least to most.
+func size(name string, def, least, most int, effect string, field func(*Config) *int) *param {
+	return &param{
+		name: name, effect: effect,
+		allowed: fmt.Sprintf("a size from %s to %s, in bytes or with a unit, as in 65536, 256kB or 1MB", formatSize(least), formatSize(most)),
+		def:     func(*Config) string { return formatSize(def) },
+		get:     func(c *Config) string { return formatSize(*field(c)) },
+		set: func(c *Config, value string) error {
+			n, err := parseSize(value)
+			switch {
+			case err != nil:
+				return err
+			case n < least:
+				return errors.New("too small")
+			case n > most:
+				return errors.New("too large")
+			}
+			*field(c) = n
+			return nil
+		},
+	}
+}
+
+// sizeUnits are PostgreSQL's, the largest first.
+var sizeUnits = []struct {
+	name  string
+	bytes int
+}{{"GB", 1 << 30}, {"MB", 1 << 20}, {"kB", 1 << 10}, {"B", 1}}
+
+// parseSize reads a bare integer as bytes, and PostgreSQL's units.
+func parseSize(value string) (int, error) {
+	number, unit := value, 1
+	for _, u := range sizeUnits {
+		if rest, ok := strings.CutSuffix(value, u.name); ok {
+			number, unit = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	switch {
+	case err != nil:
+		return 0, errors.New("not a size")
+	case n < 0:
+		return 0, errors.New("negative")
+	case n > math.MaxInt64/int64(unit):
+		return 0, errors.New("too large")
+	}
+	return int(n) * unit, nil
+}
+
+// formatSize writes the largest unit that leaves nothing over.
+func formatSize(n int) string {
+	for _, u := range sizeUnits {
+		if n >= u.bytes && n%u.bytes == 0 {
+			return strconv.Itoa(n/u.bytes) + u.name
+		}
+	}
+	return strconv.Itoa(n)
 }
 
 // parseDuration reads a bare integer as seconds, as libpq does, and anything else as Go does.

@@ -3,10 +3,11 @@ package driver
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,6 +27,7 @@ type pool struct {
 	login   *backend.Login
 	metrics *metrics
 
+	modes  modes
 	ids    atomic.Uint64
 	mounts sync.Map // uint64 -> *mount
 
@@ -107,20 +109,39 @@ func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.FailoverTimeout, errTimeout)
 	defer cancel()
 	m := newMount(p, p.ids.Add(1))
-	up, err := p.login.Connect(ctx, 0, &m.mu)
+	_, _ = rand.Read(m.key[:]) // never fails
+	_, _ = rand.Read(m.uuid[:])
+	up, err := p.connect(ctx, m)
 	if err != nil {
 		p.release()
 		return nil, err
 	}
 	m.up, m.pid = up, up.PID
-	if _, err := rand.Read(m.key[:]); err != nil {
-		up.Close(false)
-		p.release()
-		return nil, fmt.Errorf("fairlead: cancel key: %w", err)
-	}
 	p.mounts.Store(m.id, m)
 	p.metrics.sessions(1)
 	return m, nil
+}
+
+// connect logs in for a new mount.
+func (p *pool) connect(ctx context.Context, m *mount) (*backend.Upstream, error) {
+	var after topology.Ticket
+	for {
+		up, err := p.login.Connect(ctx, after, &m.mu)
+		if err != nil {
+			return nil, err
+		}
+		mode, err := p.commitMode(ctx, up)
+		if err == nil {
+			m.s.Decidable(mode, m.uuid)
+			return up, nil
+		}
+		up.Close(true)
+		var refused *refusal
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			return nil, err
+		}
+		after = p.login.Cluster.Suspect(up.Instance.ID, err)
+	}
 }
 
 // left is the end of a mount.
@@ -140,7 +161,7 @@ func (p *pool) connConfig() *pgx.ConnConfig {
 	c.SSLNegotiation, c.SSLCertMode, c.RequireAuth, c.ChannelBinding = "", "", "", ""
 	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
 	c.ValidateConnect, c.AfterNetConnect = nil, nil
-	c.ConnectTimeout = p.cfg.FailoverTimeout
+	c.ConnectTimeout = p.cfg.FailoverTimeout + time.Second // the mount's own timeout comes first, and says more
 	return c
 }
 

@@ -7,9 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,20 +70,32 @@ func (m *mount) enter(dir direction) (ctx context.Context, leave func()) {
 	}
 }
 
+// former is an upstream that was lost.
+type former struct {
+	instance topology.Instance
+	pid      uint32
+	since    time.Time // of its login
+}
+
 // lose ends the upstream: the session decides what becomes of the work in flight. mu is held.
 func (m *mount) lose(cause error) {
 	u := m.up
 	if u == nil {
 		return
 	}
-	m.up, m.hold, m.doubt, m.reshow = nil, m.hold[:0], false, false
-	u.Close(true)
-	if m.lostAt.IsZero() {
-		m.lostAt = time.Now()
-	}
+	m.drop(cause)
 	m.ticket = 0
 	if u.Killed() == nil {
 		m.ticket = m.pool.login.Cluster.Suspect(u.Instance.ID, cause)
+	}
+}
+
+// drop is lose without a suspicion against the instance.
+func (m *mount) drop(cause error) {
+	u := m.up
+	m.detach(true)
+	if m.lostAt.IsZero() {
+		m.lostAt = time.Now()
 	}
 	defer m.tell()
 	if m.given {
@@ -96,9 +106,17 @@ func (m *mount) lose(cause error) {
 	m.settle(verdict, reason)
 }
 
+// detach closes the upstream. What its server may still do with the work in flight is settled when the session has another.
+func (m *mount) detach(abort bool) {
+	u := m.up
+	m.last = &former{instance: u.Instance, pid: u.PID, since: u.Since}
+	m.up, m.hold, m.doubt, m.confirm, m.reshow, m.more = nil, m.hold[:0], false, false, false, false
+	u.Close(abort)
+}
+
 // settle does what a verdict asks for.
 func (m *mount) settle(verdict session.Verdict, reason session.Reason) {
-	m.replay, m.reason = verdict == session.Replay, reason
+	m.replay, m.decide, m.reason = verdict == session.Replay, verdict == session.Resolve, reason
 	m.pend = append(m.pend, m.s.TakeOut()...)
 	switch verdict {
 	case session.Answered:
@@ -111,9 +129,8 @@ func (m *mount) settle(verdict session.Verdict, reason session.Reason) {
 
 // refuse gives up the work in flight with an error, and the upstream that it may still run on.
 func (m *mount) refuse(p session.Problem) {
-	if u := m.up; u != nil {
-		m.up, m.hold, m.doubt, m.reshow = nil, m.hold[:0], false, false
-		u.Close(true)
+	if m.up != nil {
+		m.detach(true)
 	}
 	verdict, reason := m.s.Refuse(p)
 	m.settle(verdict, reason)
@@ -122,22 +139,13 @@ func (m *mount) refuse(p session.Problem) {
 }
 
 // resume brings the session to another upstream and sends it what is to be done there: the replay, or what no upstream
-// was given yet; fresh are the bytes of the Write in hand, should the journal not have them. It returns nil when that
-// was done or the client has been answered otherwise, and an error when the caller's time is over. mu is held, and let
-// go of meanwhile.
-func (m *mount) resume(dir direction, fresh []byte) error {
+// was given yet. It returns nil when that was done or the client has been answered otherwise, and an error when the
+// caller's time is over. mu is held, and let go of meanwhile.
+func (m *mount) resume(dir direction) error {
 	ctx, leave := m.enter(dir)
 	defer leave()
 	for {
-		plan := plan{after: m.ticket, restore: m.s.Restore(), replay: m.replay, owner: &m.mu}
-		if m.replay {
-			plan.missing = m.s.Missing(m.s.Journal())
-		} else {
-			plan.missing = m.s.Missing(m.s.Unsent(), fresh)
-		}
-		m.mu.Unlock()
-		up, err := m.pool.attach(ctx, plan)
-		m.mu.Lock()
+		up, err := m.attach(ctx)
 		if m.closed {
 			if up != nil {
 				up.Close(true)
@@ -145,37 +153,130 @@ func (m *mount) resume(dir direction, fresh []byte) error {
 			return net.ErrClosed
 		}
 		if err != nil {
-			return m.notResumed(ctx, err)
+			return m.notResumed(ctx, dir, err)
 		}
-		m.up, m.hold = up, m.hold[:0]
-		for _, st := range plan.missing {
-			m.s.Restored(st)
-		}
+		m.up, m.hold, m.last = up, m.hold[:0], nil
 		m.s.Attached(up.Params, up.PID)
+		if m.pool.cfg.ContinuityNotices == On {
+			m.s.Tell(fmt.Sprintf("fairlead: the session goes on with %s (%s)", up.Instance.ID, m.reason))
+		}
 		m.flush()
-		if m.send(m.toSend(fresh)) {
+		if m.replay && m.s.Replays() > 1 {
+			m.pause(ctx)
+		}
+		b, ok := m.toSend()
+		if !ok {
+			m.refuse(session.Problem{
+				Code:    session.CodeSerialization,
+				Message: "fairlead: the statement in flight did not take effect, and cannot be repeated: some of its rows were delivered already",
+				Hint:    "Run it again.",
+			})
+			return nil
+		}
+		if m.send(b) {
 			m.resumed()
 			return nil
 		}
-		if m.up != nil || !m.replay && !m.s.Busy() || m.s.Answering() || m.end != nil {
+		if m.up != nil || !m.replay && !m.decide && !m.s.HasUnsent() || m.s.Answering() || m.end != nil {
 			return nil
 		}
-		fresh = nil
 	}
 }
 
 // toSend is what a fresh upstream is to be given.
-func (m *mount) toSend(fresh []byte) []byte {
+func (m *mount) toSend() (b []byte, ok bool) {
 	if m.replay {
 		m.replay = false
-		return slices.Clone(m.s.BeginReplay())
+		return m.s.BeginReplay()
 	}
-	unsent := slices.Clone(m.s.Unsent())
-	if m.s.Truncated() && len(unsent) == 0 {
-		unsent = slices.Clone(fresh)
+	if !m.s.HasUnsent() {
+		return nil, true
 	}
-	m.s.Sent()
-	return unsent
+	return m.s.Resend(), true
+}
+
+// pause keeps a replay that meets the same obstacle again and again from running in circles.
+func (m *mount) pause(ctx context.Context) {
+	d := time.Millisecond << min(m.s.Replays(), 8)
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// proceed sends what waited for a replay to catch up. mu is held.
+func (m *mount) proceed() {
+	m.more = false
+	_, leave := m.enter(reads)
+	defer leave()
+	m.send(m.s.Proceed())
+}
+
+// attach logs in to an instance, has commits in doubt decided there and brings it to the session's state. A server that
+// is lost on the way is followed by another one, until ctx ends. mu is held, and let go of meanwhile.
+func (m *mount) attach(ctx context.Context) (*backend.Upstream, error) {
+	for {
+		ticket := m.ticket
+		m.mu.Unlock()
+		up, err := m.pool.login.Connect(ctx, ticket, &m.mu)
+		m.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+		err = m.bring(ctx, up)
+		if err == nil {
+			return up, nil
+		}
+		up.Close(true)
+		var refused *refusal
+		if errors.As(err, &refused) || ctx.Err() != nil || m.closed {
+			return nil, err
+		}
+		m.ticket = m.pool.login.Cluster.Suspect(up.Instance.ID, err)
+	}
+}
+
+// bring makes an upstream one that the session can go on with.
+func (m *mount) bring(ctx context.Context, up *backend.Upstream) error {
+	last, decide := m.last, m.decide
+	m.mu.Unlock()
+	mode, err := m.pool.commitMode(ctx, up)
+	if err == nil && last != nil && (decide || m.replay) && sameServer(last.instance, up.Instance) {
+		err = endFormer(ctx, up, last, decide)
+	}
+	m.mu.Lock()
+	if err != nil {
+		return err
+	}
+	if m.decide {
+		if err := m.decideAll(ctx, up); err != nil {
+			return err
+		}
+	}
+	m.s.Decidable(mode, m.uuid)
+	plan := plan{restore: m.s.Restore(), replay: m.replay}
+	if m.replay {
+		plan.missing = m.s.MissingForReplay()
+	} else {
+		plan.missing = m.s.Missing(m.s.Unsent())
+	}
+	if plan.restore == "" && !plan.replay && len(plan.missing) == 0 {
+		return nil
+	}
+	m.mu.Unlock()
+	err = m.pool.restore(ctx, up, plan)
+	m.mu.Lock()
+	if err != nil {
+		return err
+	}
+	for _, st := range plan.missing {
+		m.s.Restored(st)
+	}
+	return nil
 }
 
 // send writes to a fresh upstream; false when that was lost over it. Much is written in the background, since the
@@ -220,7 +321,7 @@ func (m *mount) resumed() {
 }
 
 // notResumed answers for an upstream that could not be had.
-func (m *mount) notResumed(ctx context.Context, err error) error {
+func (m *mount) notResumed(ctx context.Context, dir direction, err error) error {
 	cause := context.Cause(ctx)
 	var refused *refusal
 	switch {
@@ -233,7 +334,7 @@ func (m *mount) notResumed(ctx context.Context, err error) error {
 		m.refuse(session.Problem{Code: "57014", Message: "canceling statement due to user request"})
 	case errors.As(err, &refused):
 		m.refuse(refused.Problem)
-	case !m.s.Busy() && m.s.Idle():
+	case dir == reads && m.s.Idle() && !m.s.HasUnsent():
 		// A listener: nobody waits for an answer, and notifications cannot be had.
 		m.pend = append(m.pend, fatal("57P01", "fairlead: no server could be reached to go on listening on", err)...)
 		m.end = io.EOF
@@ -268,38 +369,15 @@ func fatal(code, message string, err error) []byte {
 
 // plan is what a session needs of a fresh upstream.
 type plan struct {
-	after   topology.Ticket
 	restore string // SQL
 	missing []*session.Statement
 	replay  bool
-	owner   sync.Locker
 }
 
 // refusal is an error that the client is to see as it is.
 type refusal struct{ session.Problem }
 
 func (r *refusal) Error() string { return r.Code + ": " + r.Message }
-
-// attach logs in to an instance and brings it to the session's state. A server that is lost on the way is followed by
-// another one, until ctx ends.
-func (p *pool) attach(ctx context.Context, plan plan) (*backend.Upstream, error) {
-	for {
-		up, err := p.login.Connect(ctx, plan.after, plan.owner)
-		if err != nil {
-			return nil, err
-		}
-		err = p.restore(ctx, up, plan)
-		if err == nil {
-			return up, nil
-		}
-		up.Close(true)
-		var refused *refusal
-		if errors.As(err, &refused) || ctx.Err() != nil {
-			return nil, err
-		}
-		plan.after = p.login.Cluster.Suspect(up.Instance.ID, err)
-	}
-}
 
 func (p *pool) restore(ctx context.Context, up *backend.Upstream, plan plan) error {
 	if plan.restore != "" {
@@ -384,16 +462,9 @@ func (m *mount) prepare(missing []*session.Statement) error {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
-	for m.reading && m.up == u {
-		_ = u.SetReadDeadline(time.Unix(1, 0))
-		if err := m.wait(writes); err != nil {
-			return err
-		}
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
 	}
-	if m.up != u {
-		return nil
-	}
-	_ = u.SetReadDeadline(time.Time{})
 	if err := m.quiesce(ctx); err != nil || m.up != u {
 		return err
 	}
@@ -414,14 +485,27 @@ func (m *mount) prepare(missing []*session.Statement) error {
 		for _, st := range missing {
 			m.s.Restored(st)
 		}
+		m.detach(true)
 		m.s.FailNext(refused.Problem)
-		m.up = nil
-		u.Close(true)
 	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
 		m.lose(err)
 		return os.ErrDeadlineExceeded
 	default:
 		m.lose(lossOf(u, err))
+	}
+	return nil
+}
+
+// alone has a Read that is inside the upstream leave it. The gate is taken.
+func (m *mount) alone(u *backend.Upstream) error {
+	for m.reading && m.up == u {
+		_ = u.SetReadDeadline(time.Unix(1, 0))
+		if err := m.wait(writes); err != nil {
+			return err
+		}
+	}
+	if m.up == u {
+		_ = u.SetReadDeadline(time.Time{})
 	}
 	return nil
 }
@@ -432,13 +516,34 @@ func (m *mount) quiesce(ctx context.Context) error {
 		return nil
 	}
 	u := m.up
-	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	if _, err := u.Write([]byte{wire.Flush, 0, 0, 0, 4}); err != nil {
 		m.lose(lossOf(u, err))
 		return nil
 	}
-	for m.up == u && m.s.Busy() && !m.doubt {
+	return m.readWhile(ctx, u, m.s.Busy)
+}
+
+// catchUp sees a replay through before the client's next messages are taken.
+func (m *mount) catchUp() error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	err := m.readWhile(ctx, u, func() bool { return m.s.Waits() && !m.more })
+	if err == nil && m.up == u && m.more {
+		m.more = false
+		m.send(m.s.Proceed())
+	}
+	return err
+}
+
+// readWhile takes in what the upstream sends while the condition holds; the client gets it later.
+func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
+	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for m.up == u && condition() && !m.doubt && !m.confirm {
 		buf := m.buffer()
 		h := copy(buf, m.hold)
 		m.mu.Unlock()
@@ -467,18 +572,20 @@ func (m *mount) peek() {
 	}
 	ctx, leave := m.enter(writes)
 	defer leave()
-	_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
-	buf := m.buffer()
-	h := copy(buf, m.hold)
-	m.mu.Unlock()
-	n, err := u.Read(buf[h:])
-	m.mu.Lock()
-	if n > 0 && m.up == u {
-		before, deliver := m.take(buf[:h+n], len(buf))
-		m.pend = append(append(m.pend, before...), buf[:deliver]...)
-	}
-	if err != nil && !isTimeout(err) && m.up == u && ctx.Err() == nil {
-		m.lose(lossOf(u, err))
+	for m.up == u && u.Readable() && ctx.Err() == nil {
+		_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
+		buf := m.buffer()
+		h := copy(buf, m.hold)
+		m.mu.Unlock()
+		n, err := u.Read(buf[h:])
+		m.mu.Lock()
+		if n > 0 && m.up == u {
+			before, deliver := m.take(buf[:h+n], len(buf))
+			m.pend = append(append(m.pend, before...), buf[:deliver]...)
+		}
+		if err != nil && !isTimeout(err) && m.up == u && ctx.Err() == nil {
+			m.lose(lossOf(u, err))
+		}
 	}
 }
 
@@ -506,4 +613,30 @@ func (m *mount) stillWriter() {
 	}
 	m.s.Refused()
 	m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+}
+
+// confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
+// server that was frozen while another one took over may have sent it.
+func (m *mount) confirmAck() {
+	u := m.up
+	m.confirm, m.reshow = false, true
+	cluster := m.pool.login.Cluster
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+		m.s.AcceptAck()
+		return
+	}
+	ctx, leave := m.enter(reads)
+	defer leave()
+	m.mu.Unlock()
+	in, _, err := cluster.Pick(ctx, topology.WantWriter, cluster.Now())
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil && sameServer(in, u.Instance):
+		m.s.AcceptAck()
+	case err == nil:
+		m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+	default:
+		m.lose(fmt.Errorf("%s could not be confirmed as the writer: %w", u.Instance.ID, err))
+	}
 }

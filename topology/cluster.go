@@ -20,8 +20,11 @@ type Cluster struct {
 	waiting        atomic.Int64 // callers inside Pick that wait
 	waitingReaders atomic.Int64 // those of them that wait for a reader
 
-	mu        sync.Mutex // guards what follows; held for a few instructions only
-	inbox     inbox
+	mu    sync.Mutex // guards what follows; held for a few instructions only
+	inbox inbox
+	// suspicious says that the writer is under suspicion: from the first one until it, or another, has proved itself since.
+	suspicious atomic.Bool
+
 	suspected map[string]Ticket // by instance: a proof must be younger than this to be believed by Pick
 	floor     Ticket            // the same for all instances
 	cursor    int               // KindNone: the seed to take
@@ -141,6 +144,9 @@ func (c *Cluster) Suspect(instanceID string, cause error) Ticket {
 	}
 	t := Ticket(c.seq.Load())
 	c.suspected[instanceID] = t
+	if w, ok := c.snap.Load().Writer(); !ok || w.ID == instanceID {
+		c.suspicious.Store(true)
+	}
 	_, known := c.inbox.suspects[instanceID]
 	if c.inbox.suspects == nil {
 		c.inbox.suspects = make(map[string]suspicion)
@@ -171,6 +177,11 @@ func (c *Cluster) Check(instanceID string) {
 	c.mu.Unlock()
 	c.nudge()
 }
+
+// Suspicious reports whether the writer is under suspicion now. What it says is then worth no more than what a probe that
+// begins later confirms: a server that was frozen may say what was true before another one took over. It costs one atomic
+// load.
+func (c *Cluster) Suspicious() bool { return c.suspicious.Load() }
 
 // Now returns the ticket of this moment without a suspicion: a [Cluster.Pick] with it confirms what the snapshot says.
 func (c *Cluster) Now() Ticket { return Ticket(c.seq.Load()) }

@@ -30,8 +30,15 @@ type NotLoggedInError struct {
 
 func (e *NotLoggedInError) Error() string { return fmt.Sprintf("fairlead: no %s: %v", e.Want, e.Err) }
 
-// Unwrap is the last cause.
-func (e *NotLoggedInError) Unwrap() error { return e.Err }
+// Unwrap gives the server's own error where there is one. That the time was over is in the text only: pgx would put its own
+// words in the place of an error that is a timeout, and with them hide what stood in the way.
+func (e *NotLoggedInError) Unwrap() error {
+	var pg *pgconn.PgError
+	if errors.As(e.Err, &pg) {
+		return pg
+	}
+	return nil
+}
 
 // Login is one pool's way in to a cluster.
 type Login struct {
@@ -212,7 +219,7 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 		return nil, err
 	}
 	up := &Upstream{
-		Instance: in, Epoch: snap.Epoch, PID: h.PID, Params: maps.Clone(h.ParameterStatuses),
+		Instance: in, Epoch: snap.Epoch, PID: h.PID, Since: time.Now(), Params: maps.Clone(h.ParameterStatuses),
 		conn: h.Conn, hijacked: h, registry: l.Registry, want: l.Want, owner: owner,
 	}
 	if c, ok := h.Conn.(*countedConn); ok {

@@ -22,6 +22,7 @@ type Upstream struct {
 	Instance topology.Instance
 	Epoch    uint64
 	PID      uint32
+	Since    time.Time         // of the end of the login
 	Params   map[string]string // ParameterStatus values; kept up by Exchange, not by Read
 
 	conn     net.Conn

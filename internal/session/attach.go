@@ -41,6 +41,11 @@ func (s *Session) Attached(params map[string]string, pid uint32) {
 	}
 }
 
+// Tell gives the client a notice.
+func (s *Session) Tell(message string) {
+	s.emit(&pgproto3.NoticeResponse{Severity: "NOTICE", SeverityUnlocalized: "NOTICE", Code: "00000", Message: message})
+}
+
 // ShowPID sets the process ID that the client was given, which its own notifications must carry on whatever upstream.
 func (s *Session) ShowPID(pid uint32) { s.shownPID, s.pid = pid, pid }
 
@@ -63,11 +68,44 @@ func (s *Session) Needs() bool {
 // Truncated reports whether the journal does not have the whole unit.
 func (s *Session) Truncated() bool { return s.truncated }
 
-// NotSent takes Sent back: not one byte of the last write left the process.
-func (s *Session) NotSent(mark int) { s.sent = min(mark, len(s.journal)) }
+// Mark is a moment that Undo goes back to: just before a call of Client.
+type Mark struct {
+	sent, journal, base int
+	pushed, seq         uint64
+	evidence            int
+	plain               bool // no piece of a message was left over
+	skipping            bool
+}
 
-// Mark is for NotSent: what was sent so far.
-func (s *Session) Mark() int { return s.sent }
+// Mark notes the moment.
+func (s *Session) Mark() Mark {
+	return Mark{
+		sent: s.sent, journal: len(s.journal), base: s.base, pushed: s.pushed, seq: s.seq, evidence: len(s.evidence),
+		plain: len(s.tail) == 0 && s.skipBody == 0, skipping: s.skipping,
+	}
+}
+
+// Undo takes back what Client made of bytes of which not one left the process, so that they can be given to it again.
+// It reports whether that could be done; otherwise they count as sent.
+func (s *Session) Undo(m Mark) bool {
+	n := int(s.pushed - m.pushed)
+	if !m.plain || len(s.tail) > 0 || s.skipBody > 0 || s.base != m.base || len(s.journal) < m.journal || n > len(s.outstanding()) {
+		return false
+	}
+	s.queue = s.queue[:len(s.queue)-n]
+	s.journal, s.sent = s.journal[:m.journal], m.sent
+	s.evidence = s.evidence[:min(m.evidence, len(s.evidence))]
+	s.skipping = m.skipping
+	s.segment, s.block = segment{}, blockUnknown
+	if !s.Busy() {
+		s.clearQueue()
+		s.block = blockOf(s.status)
+		if s.status == wire.StatusIdle && s.delivered == 0 {
+			s.endUnit()
+		}
+	}
+	return true
+}
 
 // NoReplay ends continuity for the unit in flight: its client has asked to cancel it.
 func (s *Session) NoReplay() {
@@ -78,6 +116,12 @@ func (s *Session) NoReplay() {
 
 // Journal is what the client has sent in this unit.
 func (s *Session) Journal() []byte { return s.journal[s.base:] }
+
+// Unsent is what the client sent since the last upstream was lost, and no other has had yet.
+func (s *Session) Unsent() []byte { return s.journal[s.sent:] }
+
+// Replays is how often the unit was replayed.
+func (s *Session) Replays() int { return s.replays }
 
 // FailNext answers the client's next statement with the problem. The session has no upstream any more.
 func (s *Session) FailNext(p Problem) {

@@ -14,7 +14,7 @@ const streamFrom = 64 << 10
 type Out struct {
 	Head []byte // the beginning of a message that came with earlier writes
 	Body []byte // a part of the bytes given to Client
-	Skip int    // so many bytes at the beginning were answered by the session itself
+	Rest []byte // what was not taken: the session answered what stood before it, and needs an upstream for this
 	Lost bool   // the stream is not the protocol any more: the connection must end
 	End  bool   // the client said Terminate
 }
@@ -24,7 +24,7 @@ func (o Out) Empty() bool { return len(o.Head) == 0 && len(o.Body) == 0 }
 
 // Special reports whether there is more to do than to send Body.
 func (o Out) Special() bool {
-	return o.Skip > 0 || len(o.Head) > 0 || len(o.Body) == 0 || o.Lost || o.End
+	return len(o.Rest) > 0 || len(o.Head) > 0 || len(o.Body) == 0 || o.Lost || o.End
 }
 
 // Bytes is all that is to be sent.
@@ -36,16 +36,14 @@ func (o Out) Bytes() []byte {
 }
 
 // Client takes bytes that the client wants to send and returns what the upstream is to get of them: whole messages,
-// and large ones as they come. While the session answers itself, nothing.
+// and large ones as they come. While the session answers itself, nothing. Body is valid until the next call. It must not
+// be called while the session Waits.
 func (s *Session) Client(p []byte) (out Out) {
 	if len(s.tail) > 0 || s.skipBody > 0 {
 		return s.clientPieces(p)
 	}
 	n := s.clientMessages(p, &out)
-	if !s.local.on {
-		out.Body = p[out.Skip:n]
-	}
-	if n < len(p) && !out.Lost {
+	if n < len(p) && !out.Lost && len(out.Rest) == 0 {
 		s.keepTail(p[n:], &out)
 	}
 	return out
@@ -74,24 +72,35 @@ func (s *Session) clientMessages(p []byte, out *Out) int {
 	whole := p[:i]
 	if s.local.on {
 		n := s.answerAll(whole, out)
-		if n == i {
-			return i
+		if n < i {
+			// The failed transaction is over: what follows needs a server again.
+			out.Rest = p[n:]
 		}
-		// The failed transaction is over: what follows needs a server again.
-		out.Skip = n
-		whole = whole[n:]
+		return n
 	}
 	start := s.record(whole)
+	w := pass{src: whole, buf: s.rewritten[:0]}
 	for at := 0; at < len(whole); {
 		n, _ := wire.Size(whole[at:])
 		from := start
 		if start >= 0 {
 			from = start + at
 		}
-		s.request(whole[at:at+n], from, out)
+		s.request(&w, at, whole[at:at+n], from, out)
 		at += n
 	}
+	out.Body = w.finish(len(whole))
+	if cap(w.buf) > 0 {
+		s.keepRewritten(out.Body, w)
+	}
 	return i
+}
+
+// keepRewritten holds on to the buffer of what went out other than it came, if it is not too large for that.
+func (s *Session) keepRewritten(body []byte, w pass) {
+	if len(w.buf) > 0 && cap(body) <= keepJournal {
+		s.rewritten = body
+	}
 }
 
 // record puts whole messages into the journal and returns where; -1 when they do not fit.
@@ -114,21 +123,46 @@ func (s *Session) record(whole []byte) int {
 	return start
 }
 
-// request notes one message of the client's.
-func (s *Session) request(msg []byte, start int, out *Out) {
+// request notes one message of the client's, which stands at an offset of what is being sent and at one of the journal.
+func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	kind := msg[0]
+	o := op{kind: kind, start: int32(start), end: int32(start + len(msg))}
 	switch kind {
 	case wire.Query:
 		s.mention(wire.Body(msg))
+		if s.watch() && !s.skipping {
+			s.watchQuery(w, at, msg, start, &o)
+		}
+		s.segment = segment{}
 	case wire.Parse:
 		s.mention(wire.Body(msg))
-	case wire.Bind, wire.Describe, wire.Close, wire.Execute, wire.FunctionCall:
+		if s.watch() {
+			s.parsing(msg)
+		}
+	case wire.Bind:
+		if s.watch() {
+			s.binding(msg)
+		}
+	case wire.Execute:
+		if s.watch() && !s.skipping {
+			n := s.portalNature(msg)
+			s.injectExecute(w, at, start, n)
+			s.noteEffect(n)
+		}
+	case wire.FunctionCall:
+		s.unitDirty = true
+		s.segment = segment{}
+	case wire.Describe, wire.Close:
 	case wire.Sync:
 		if s.copyIn {
 			return
 		}
+		if s.watch() {
+			o.flags = s.injectSync(w, at, start)
+			s.segment = segment{}
+		}
 		s.skipping = false
-		s.push(op{kind: kind, start: int32(start), end: int32(start + len(msg))})
+		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
 		s.copyIn = false
@@ -145,13 +179,34 @@ func (s *Session) request(msg []byte, start int, out *Out) {
 	if kind == wire.Parse && start < 0 {
 		s.large = append(s.large, newStatement(msg))
 	}
-	s.push(op{kind: kind, start: int32(start), end: int32(start + len(msg))})
+	s.push(o)
+}
+
+// watch reports whether the statements that are sent are looked at one by one.
+func (s *Session) watch() bool { return s.probing() || s.feeding }
+
+// watchQuery looks at a simple Query.
+func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
+	text, _, ok := wire.CString(wire.Body(msg))
+	if !ok {
+		s.block = blockUnknown
+		return
+	}
+	n := s.judge(text)
+	o.flags = s.injectQuery(w, at, start, msg, n)
+	s.noteEffect(n)
+}
+
+// noteEffect follows a statement's effect on the transaction that the client is in.
+func (s *Session) noteEffect(n nature) {
+	s.block = s.block.after(n)
+	s.unitDirty = s.unitDirty || n.dirty || !n.known
 }
 
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
 	n, ok := wire.Size(p)
-	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom)
+	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on
 	if !large {
 		s.tail = append(s.tail[:0], p...)
 		return
@@ -160,14 +215,12 @@ func (s *Session) keepTail(p []byte, out *Out) {
 	// stand, are all that is needed to understand its response; a statement cut short is not restorable.
 	s.truncated = true
 	s.skipBody = n - len(p)
-	if !s.local.on {
-		s.request(p, -1, out)
-		if len(out.Body) > 0 {
-			out.Body = out.Body[:len(out.Body)+len(p)]
-		} else {
-			out.Body = p
-		}
+	w := pass{src: p}
+	s.request(&w, 0, p, -1, out)
+	if len(out.Body) > 0 {
+		out.Head = append(out.Head, out.Body...)
 	}
+	out.Body = w.finish(len(p))
 }
 
 // clientPieces is Client when a message came in pieces.
@@ -175,16 +228,19 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 	if s.skipBody > 0 {
 		n := min(s.skipBody, len(p))
 		s.skipBody -= n
-		if n == len(p) {
-			if !s.local.on {
-				out.Body = p
+		switch {
+		case s.dropBody:
+			s.dropBody = s.skipBody > 0
+			if n < len(p) {
+				out.Rest = p[n:]
 			}
+			return out
+		case n == len(p):
+			out.Body = p
 			return out
 		}
 		rest := s.Client(p[n:])
-		if !s.local.on && len(rest.Head) == 0 {
-			rest.Body = p[:n+len(rest.Body)]
-		}
+		rest.Head = append(bytes.Clone(p[:n]), rest.Head...)
 		return rest
 	}
 	// Complete the piece; what follows it in p is handled in place.
@@ -200,19 +256,24 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 	}
 	joined := append(bytes.Clone(s.tail), p[:need]...)
 	s.tail = s.tail[:0]
+	answering := s.local.on
 	head := s.Client(joined)
-	if head.Lost || need == len(p) {
+	switch {
+	case answering && !s.local.on && len(head.Rest) == 0 && need < len(p):
+		head.Rest = p[need:]
+		return head
+	case head.Lost || need == len(p):
+		return head
+	case len(head.Rest) > 0:
+		head.Rest = append(bytes.Clone(head.Rest), p[need:]...)
 		return head
 	}
-	rest := s.Client(p[need:])
-	switch {
-	case len(head.Body) == 0:
-		return rest
-	case len(rest.Head) == 0:
-		rest.Head = head.Body
-	default:
-		rest.Head = append(head.Body, rest.Head...)
+	first := head.Bytes()
+	if len(head.Head) == 0 {
+		first = bytes.Clone(first) // the next call has the buffer
 	}
+	rest := s.Client(p[need:])
+	rest.Head = append(first, rest.Head...)
 	rest.End = rest.End || head.End
 	return rest
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -24,12 +25,21 @@ const (
 	Diverged
 	// Broken: what came is not the protocol.
 	Broken
+	// Proceed: a replay has caught up, and what waited for that is to be sent now: see Session.Proceed.
+	Proceed
+	// Acked: what would tell the client that something is committed has come while the server is under suspicion. The message
+	// is not taken in yet: either the suspicion proves wrong, then AcceptAck, or the session is lost.
+	Acked
+	// Again: a replay met an error of its own (a deadlock, a lock timeout). The upstream is to be dropped, and the replay
+	// to be begun again on another.
+	Again
 )
 
 // View is what came of bytes from the server.
 type View struct {
 	Deliver int // so many bytes at the start of the buffer are for the client
 	Keep    int // from here on a message is incomplete, or not taken in: show it again, with what comes after it
+	Cut     int // so many bytes at the end of the buffer mean nothing any more: what was before them has moved up
 	Event   Event
 	Err     wire.Error // of Gone and ReadOnly
 }
@@ -45,6 +55,7 @@ func (s *Session) Server(b []byte) View {
 	}
 	var v View
 	i, run := 0, 0 // taken in, and from where it is not digested yet
+	special := s.special()
 	for len(b)-i >= wire.HeaderLen {
 		kind := b[i]
 		n := int(binary.BigEndian.Uint32(b[i+1:])) + 1
@@ -54,6 +65,17 @@ func (s *Session) Server(b []byte) View {
 		if n < wire.HeaderLen || n > wire.MaxMessage {
 			v.Event = Broken
 			break
+		}
+		if special {
+			if n > len(b)-i {
+				break // a message for the session alone, and as yet incomplete
+			}
+			if s.swallow(kind, b[i:i+n]) {
+				b = b[:i+copy(b[i:], b[i+n:])]
+				v.Cut += n
+				special = s.special()
+				continue
+			}
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -75,6 +97,7 @@ func (s *Session) Server(b []byte) View {
 			}
 		}
 		i += n
+		special = s.special()
 	}
 	s.digest(b[run:i])
 	v.Deliver, v.Keep = i, i
@@ -123,8 +146,20 @@ func (s *Session) serverVerify(b []byte) View {
 		}
 		msg := b[i : i+n]
 		kind := msg[0]
+		if s.special() && s.swallow(kind, msg) {
+			i += n
+			continue
+		}
 		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
+			break
+		}
+		if kind == wire.ErrorResponse && !s.repeatErrors && repeatable(wire.ParseError(wire.Body(msg)).Code) {
+			v.Event, v.Err = Again, wire.ParseError(wire.Body(msg))
+			if s.restarts++; s.restarts > maxRestarts {
+				v.Event = Diverged
+			}
+			s.replays = max(0, s.replays-1)
 			break
 		}
 		if v.Event = s.take(kind, msg); v.Event != None {
@@ -144,18 +179,31 @@ func (s *Session) serverVerify(b []byte) View {
 		}
 		if s.delivered == s.verify {
 			s.verify = 0
+			s.saved = nil
 			rest := s.Server(b[i:])
 			copy(b, b[i:i+rest.Deliver])
 			rest.Keep += i
+			if rest.Event == None && s.parked >= 0 {
+				rest.Event = Proceed
+			}
 			return rest
 		}
-		if !s.Busy() && s.status == wire.StatusTransaction || !s.Busy() && s.skipping {
+		if !s.Busy() && (s.status == wire.StatusTransaction || s.skipping || s.parked >= 0) {
 			v.Event = Diverged // the replay has said all that it will, and it is less than the client has seen
 			break
 		}
 	}
 	v.Keep = i
 	return v
+}
+
+// repeatable reports whether an error may be met by a replay though the first run did not: it is then begun again.
+func repeatable(code string) bool {
+	switch code {
+	case CodeSerialization, "40P01", "55P03", "57014":
+		return true
+	}
+	return false
 }
 
 // digest adds bytes that the client is given, as they are.
@@ -173,6 +221,7 @@ func (s *Session) canonical(kind byte, msg []byte) {
 	switch kind {
 	case wire.ErrorResponse:
 		e := wire.ParseError(wire.Body(msg))
+		s.repeatErrors = s.repeatErrors || repeatable(e.Code)
 		s.digest([]byte{kind})
 		s.digest([]byte(e.Code))
 		s.digest([]byte(e.Constraint))
@@ -185,9 +234,33 @@ func (s *Session) canonical(kind byte, msg []byte) {
 // AcceptReadOnly says that the next 25006 is the server's true answer.
 func (s *Session) AcceptReadOnly() { s.acceptReadOnly = true }
 
+// Guard says whether the server is under suspicion.
+func (s *Session) Guard(on bool) { s.guarded = on }
+
+// AcceptAck says that the next acknowledgement is true.
+func (s *Session) AcceptAck() { s.acceptAck = true }
+
+// acknowledges reports whether a message tells the client of a commit. Outside of the segments that are watched, any end
+// of a unit may.
+func (s *Session) acknowledges(head, kind byte, msg []byte) bool {
+	if s.probing() && !s.unitDirty {
+		return false
+	}
+	switch kind {
+	case wire.CommandComplete:
+		return bytes.HasPrefix(wire.Body(msg), []byte("COMMIT")) || head == wire.Query && s.status == wire.StatusIdle
+	case wire.ReadyForQuery:
+		return len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle
+	}
+	return false
+}
+
 // take brings the session's state forward by one message of the server's. The error that an event is about is in fault.
 func (s *Session) take(kind byte, msg []byte) Event {
 	head := s.headKind()
+	if s.guarded && !s.acceptAck && s.acknowledges(head, kind, msg) {
+		return Acked
+	}
 	switch kind {
 	case wire.ParseComplete:
 		s.expect(head, wire.Parse)
@@ -248,6 +321,12 @@ func (s *Session) take(kind byte, msg []byte) Event {
 		s.parameter(wire.Body(msg))
 	case wire.NotificationResponse:
 		s.notification(msg)
+	case wire.NoticeResponse:
+		// A server that is told to stop at once says so in a warning.
+		if e := wire.ParseError(wire.Body(msg)); s.mode != Off && (e.Code == "57P01" || e.Code == "57P02") {
+			s.fault = e
+			return Gone
+		}
 	}
 	return None
 }
@@ -265,17 +344,46 @@ func (s *Session) expect(head, want byte) bool {
 func (s *Session) failed(head byte) {
 	s.copyIn = false
 	s.statements.describe = 0
-	s.settings.failed(s.status)
-	if head == wire.Query || head == wire.FunctionCall || head == 0 {
+	if !s.begunBlock() {
+		s.settings.rollback() // an error outside a block undoes all that its unit did
+	}
+	s.ended = false
+	if head == wire.Query || head == wire.FunctionCall {
+		s.queue[s.head].flags |= flagFailed
 		return
 	}
-	for s.Busy() && s.headKind() != wire.Sync {
-		if o := s.queue[s.head]; o.kind == wire.Parse && o.start < 0 {
-			s.nextLarge()
+	if head == 0 {
+		return
+	}
+	for s.Busy() && s.headKind() != wire.Sync && s.headKind() != opProbeSync {
+		if o := s.queue[s.head]; o.kind == wire.Parse {
+			s.parseFailed(o)
 		}
 		s.pop()
 	}
-	s.skipping = !s.Busy()
+	if s.skipping = !s.Busy(); !s.skipping {
+		s.queue[s.head].flags |= flagFailed
+	}
+}
+
+// parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.
+func (s *Session) parseFailed(o op) {
+	if o.start < 0 {
+		if st := s.nextLarge(); st != nil {
+			s.forgetParse(st.name)
+		}
+		return
+	}
+	name, _ := parseParts(s.message(o))
+	s.forgetParse(string(name))
+}
+
+func (s *Session) forgetParse(name string) {
+	delete(s.parses, name)
+	if name != "" && s.statements.named[name] != nil {
+		// The journal tells of two statements of that name now.
+		s.confused = true
+	}
 }
 
 // dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them.
@@ -294,6 +402,10 @@ func (s *Session) dropSyncs() {
 
 // ready is a ReadyForQuery.
 func (s *Session) ready(head, status byte) {
+	if s.Busy() && s.queue[s.head].flags&flagProbed != 0 && len(s.evidence) > 0 {
+		s.evidence = append(s.evidence[:0], s.evidence[1:]...)
+	}
+	s.probeStep = 0
 	switch head {
 	case wire.Query, wire.Sync, wire.FunctionCall:
 		s.pop()
@@ -302,7 +414,10 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.status = status
-	s.copyIn, s.ended = false, false
+	s.copyIn, s.ended, s.began, s.dropTag, s.acceptAck = false, false, false, false, false
+	if !s.Busy() {
+		s.block = blockOf(status)
+	}
 	if status == wire.StatusIdle {
 		s.settings.commit()
 		s.endUnit()

@@ -3,6 +3,7 @@ package session
 import (
 	"hash/maphash"
 
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -35,6 +36,7 @@ type op struct {
 	end      int32  // where it ends
 	commands uint16 // CommandCompletes seen so far, for Query
 	kind     byte
+	flags    byte
 }
 
 // Session is one client's session. It is not safe for concurrent use: the mount's lock guards it.
@@ -42,11 +44,15 @@ type Session struct {
 	mode  Mode
 	limit int
 
+	// RefuseLocks has transactions with explicit locks not replayed.
+	RefuseLocks bool
+
 	status byte // transaction status that the client last saw in a ReadyForQuery
 
-	queue []op // outstanding requests; the first is at head
-	head  int
-	large []*Statement // what the outstanding Parses that the journal does not have will make, in their order
+	queue  []op // outstanding requests; the first is at head
+	head   int
+	pushed uint64       // how many there have been
+	large  []*Statement // what the outstanding Parses that the journal does not have will make, in their order
 
 	journal   []byte // client bytes of the unit, whole messages only
 	base      int    // where in it the unit begins
@@ -54,6 +60,7 @@ type Session struct {
 	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
 	tail      []byte // an incomplete client message
 	skipBody  int    // bytes of a large message's body still to come, already decided on
+	dropBody  bool   // they are of no use any more: their upstream was lost
 
 	skipping bool // the server discards everything until Sync
 	copyIn   bool // the server reads CopyData
@@ -67,6 +74,37 @@ type Session struct {
 	verifySum uint64
 	streaming int // bytes of a server message that the client has seen the beginning of
 
+	// What is put between the client's messages, so that commits can be decided.
+	probe                  commit.Mode
+	probeMsgs              []byte // the injected messages
+	probeSeq, probeSettled int    // where the numbers of the key stand in them
+	probeStep              int    // CloseCompletes of the answer seen
+	dropTag                bool   // the COMMIT that follows a failed probe is not answered any more
+	ProbeError             string // why injecting was given up on this upstream; the mount reads it and clears it
+	key                    [16]byte
+	seq                    uint64
+	evidence               []commit.Evidence // of the outstanding commits, in their order
+	rewritten              []byte            // buffer for what goes out other than it came
+
+	// What the client's messages say ahead of the server. Followed while probing, and while a journal is fed.
+	feeding       bool
+	block         block
+	segment       segment
+	unitDirty     bool // something in the unit may have an effect
+	memo          *memo
+	unnamedNature nature
+	portal        nature // of the unnamed portal
+	parses        map[string]nature
+	portals       map[string]nature
+
+	parked     int  // >= 0: from here on the journal waits until a replay has caught up
+	parkedTail bool // the second half of a wrapped Query waits too
+
+	doubts        []doubt
+	undecidedFrom int    // outstanding segment from which on nothing can be decided; -1: none
+	cause         string // why the upstream was lost
+	wasSkipping   bool   // it was discarding everything until Sync then
+
 	statements statements
 	settings   settings
 	listens    map[string]string // channel as written -> LISTEN statement
@@ -79,12 +117,20 @@ type Session struct {
 	local local  // the session answers itself
 	out   []byte // messages for the client that no server sent
 
+	began           bool       // a BEGIN was answered whose ReadyForQuery has not come
 	ended           bool       // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
 	refusedReadOnly bool       // what is in flight was refused as read-only, and is lost
 	fault           wire.Error // what the last Event is about
 	acceptReadOnly  bool       // the next 25006 is meant for the client
+	guarded         bool       // the server is under suspicion
+	acceptAck       bool       // the acknowledgement of this unit was confirmed
 	saved           *saved     // what the client knows, while a replay has not caught up with it
 	replays         int        // of the current unit
+	restarts        int        // of its replays, over errors of their own
+
+	unitState    sqltext.StateMask // state when the unit began
+	unitMentions sqltext.StateMask // what the unit's texts mention
+	repeatErrors bool              // the client was given an error in this unit that a replay may meet on its own
 }
 
 // New returns a session that is idle and has no upstream yet. limit <= 0 means DefaultJournalLimit.
@@ -92,7 +138,10 @@ func New(mode Mode, limit int) *Session {
 	if limit <= 0 {
 		limit = DefaultJournalLimit
 	}
-	s := &Session{mode: mode, limit: limit, status: wire.StatusIdle, params: make(map[string]string)}
+	s := &Session{
+		mode: mode, limit: limit, status: wire.StatusIdle, params: make(map[string]string),
+		parked: -1, undecidedFrom: -1, block: blockNone,
+	}
 	s.hash.SetSeed(seed)
 	return s
 }
@@ -128,7 +177,10 @@ func (s *Session) options() sqltext.Options {
 	return sqltext.Options{NonStandardStrings: s.params["standard_conforming_strings"] == "off"}
 }
 
-func (s *Session) push(o op) { s.queue = append(s.queue, o) }
+func (s *Session) push(o op) {
+	s.queue = append(s.queue, o)
+	s.pushed++
+}
 
 func (s *Session) pop() {
 	s.head++
@@ -138,7 +190,10 @@ func (s *Session) pop() {
 }
 
 // clearQueue forgets all that is outstanding.
-func (s *Session) clearQueue() { s.queue, s.head, s.large = s.queue[:0], 0, nil }
+func (s *Session) clearQueue() {
+	s.queue, s.head, s.large = s.queue[:0], 0, nil
+	s.evidence, s.probeStep, s.dropTag = s.evidence[:0], 0, false
+}
 
 // outstanding is the queue without what was answered.
 func (s *Session) outstanding() []op { return s.queue[s.head:] }
@@ -166,9 +221,17 @@ func (s *Session) endUnit() {
 		s.hash.Reset()
 		s.delivered = 0
 	}
-	s.verify, s.saved, s.replays = 0, nil, 0
-	s.copied, s.truncated, s.unitSets = false, false, false
+	s.verify, s.saved, s.replays, s.restarts = 0, nil, 0, 0
+	s.copied, s.truncated, s.repeatErrors = false, false, false
+	s.unitState = s.state
+	if !s.Busy() {
+		s.unitSets, s.unitDirty, s.unitMentions = false, false, 0
+	}
 	s.statements.endUnit()
+	if s.parked >= 0 {
+		s.dropBefore(s.parked)
+		return
+	}
 	if s.Busy() {
 		if start := s.queue[s.head].start; start >= 0 {
 			s.dropBefore(int(start))
@@ -206,6 +269,9 @@ func (s *Session) dropBefore(n int) {
 	}
 	s.journal = s.journal[:copy(s.journal, s.journal[s.base:])]
 	s.sent = max(0, s.sent-s.base)
+	if s.parked >= 0 {
+		s.parked -= s.base
+	}
 	for i := range s.outstanding() {
 		if o := &s.queue[s.head+i]; o.start >= 0 {
 			o.start -= int32(s.base)

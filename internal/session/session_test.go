@@ -156,7 +156,7 @@ func TestWorkInFlightIsJudgedByWhatItMayHaveDone(t *testing.T) {
 		}, Answered, "ERROR 08007 ZI"},
 		{"extended write without its Sync", func(t *testing.T, s *Session) {
 			client(t, s, append(prepared, &pgproto3.Flush{})...)
-		}, Answered, "ERROR 40001"},
+		}, Replay, ""},
 		{"a function that may do anything", func(t *testing.T, s *Session) {
 			client(t, s, query("select pay(1)"))
 		}, Answered, "ERROR 08007 ZI"},
@@ -166,11 +166,31 @@ func TestWorkInFlightIsJudgedByWhatItMayHaveDone(t *testing.T) {
 		{"in a transaction that has written, at rest", func(t *testing.T, s *Session) {
 			begin(t, s)
 			insert(t, s)
-		}, Answered, ""},
+		}, Replay, ""},
 		{"in a transaction, a write", func(t *testing.T, s *Session) {
 			begin(t, s)
 			client(t, s, query("insert into t values (1)"))
+		}, Replay, ""},
+		{"in a transaction, copy", func(t *testing.T, s *Session) {
+			begin(t, s)
+			client(t, s, query("copy t from stdin"))
+			server(t, s, &pgproto3.CopyInResponse{})
 		}, Answered, "ERROR 40001 ZE"},
+		{"in a transaction, a lock of the session", func(t *testing.T, s *Session) {
+			begin(t, s)
+			client(t, s, query("select pg_advisory_lock(1)"))
+		}, Answered, "ERROR 40001 ZE"},
+		{"a transaction that was begun in the string that ended another", func(t *testing.T, s *Session) {
+			begin(t, s)
+			insert(t, s)
+			client(t, s, query("commit; begin; insert into t values (2)"))
+			server(t, s, tag("COMMIT"), tag("BEGIN"), tag("INSERT 0 1"), ready('T'))
+			client(t, s, query("insert into t values (3)"))
+		}, Answered, "ERROR 40001 ZE"},
+		{"flushed and not synced, a write", func(t *testing.T, s *Session) {
+			client(t, s, append(prepared, &pgproto3.Flush{})...)
+			server(t, s, &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, tag("INSERT 0 1"))
+		}, Replay, ""},
 		{"in a transaction that has only read", func(t *testing.T, s *Session) {
 			begin(t, s)
 			client(t, s, query("select a from t"))
@@ -236,7 +256,7 @@ func TestALostTransactionIsAnsweredAsAFailedOne(t *testing.T) {
 		{"", "I ZT"},
 	} {
 		t.Run(c.sql, func(t *testing.T) {
-			s := idle(t)
+			s := New(Read, 0)
 			client(t, s, query("begin"))
 			server(t, s, tag("BEGIN"), ready('T'))
 			client(t, s, query("insert into t values (1)"))
@@ -268,7 +288,7 @@ func TestAReplayDeliversWhatTheClientHasNotSeen(t *testing.T) {
 	if v, _ := s.Lost("gone"); v != Replay {
 		t.Fatalf("verdict %v", v)
 	}
-	if b := s.BeginReplay(); string(b) != string(fe(t, query("select a from t"))) {
+	if b, ok := s.BeginReplay(); !ok || string(b) != string(fe(t, query("select a from t"))) {
 		t.Fatalf("replay of %q", b)
 	}
 	s.Attached(nil, 2)

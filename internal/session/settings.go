@@ -80,11 +80,20 @@ func (t *settings) set(name, sql string) {
 // rollback forgets what the transaction set.
 func (t *settings) rollback() { t.pending = t.pending[:0] }
 
-// failed is an error. Outside a transaction block it undoes all that its unit did; inside, ROLLBACK or ROLLBACK TO will
-// say what is undone.
-func (t *settings) failed(status byte) {
-	if status == wire.StatusIdle {
-		t.rollback()
+// release forgets a savepoint, and those behind it: what was set since belongs to what is around them.
+func (t *settings) release(name string) {
+	for i := len(t.pending) - 1; i >= 0; i-- {
+		if t.pending[i].savepoint != name {
+			continue
+		}
+		kept := t.pending[:i]
+		for _, c := range t.pending[i:] {
+			if c.savepoint == "" {
+				kept = append(kept, c)
+			}
+		}
+		t.pending = kept
+		return
 	}
 }
 
@@ -103,11 +112,14 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 	if len(tag) < 4 {
 		return
 	}
+	s.ended = false
 	switch tag[0] {
-	case 'I', 'M', 'B': // INSERT, MERGE, MOVE, BEGIN
+	case 'I', 'M': // INSERT, MERGE, MOVE
 		if s.callsSetConfig() {
 			s.command(head, tag)
 		}
+	case 'B': // BEGIN
+		s.began = true
 	case 'U': // UPDATE, UNLISTEN
 		if tag[1] == 'N' || s.callsSetConfig() {
 			s.command(head, tag)
@@ -135,14 +147,20 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 	}
 }
 
+// begunBlock reports whether a BEGIN was completed whose transaction is not over, in a unit whose ReadyForQuery has not come.
+func (s *Session) begunBlock() bool { return s.status != wire.StatusIdle || s.began }
+
 // command takes in a command that may have changed the session's state.
 func (s *Session) command(head byte, tag []byte) {
 	tag = bytes.TrimSuffix(tag, []byte{0})
 	word, _, _ := bytes.Cut(tag, []byte{' '})
 	switch string(word) {
 	case "COMMIT":
-		s.ended = head == wire.Execute
+		s.ended, s.began = head == wire.Execute, false
 		s.settings.commit()
+		return
+	case "START":
+		s.began = true
 		return
 	case "FETCH", "CLOSE", "EXPLAIN", "SHOW", "VACUUM", "ANALYZE", "DROP", "CALL", "DO", "TRUNCATE", "LOCK":
 		if !s.callsSetConfig() {
@@ -174,6 +192,8 @@ func (s *Session) command(head byte, tag []byte) {
 		s.setConfig(head, sql)
 	case "SAVEPOINT":
 		s.settings.pending = append(s.settings.pending, change{savepoint: lastWord(sql)})
+	case "RELEASE":
+		s.settings.release(lastWord(sql))
 	case "LISTEN":
 		if s.listens == nil {
 			s.listens = make(map[string]string)
@@ -213,7 +233,7 @@ func (s *Session) rolledBack(sql string) {
 		s.settings.rollbackTo(lastWord(sql))
 		return
 	}
-	s.ended = s.headKind() == wire.Execute
+	s.ended, s.began = s.headKind() == wire.Execute, false
 	s.settings.rollback()
 }
 
@@ -254,6 +274,23 @@ func (s *Session) portalStatement(o op) string {
 	}
 	name, _ := statementOf(bind)
 	return s.statementText(name, int(o.start))
+}
+
+// emptyPortal reports whether a portal runs a statement that is known, and empty.
+func (s *Session) emptyPortal(o op) bool {
+	bind := s.bindOf(o)
+	if bind == nil {
+		return false
+	}
+	name, _ := statementOf(bind)
+	found := false
+	eachMessage(s.journal[s.base:o.start], func(m []byte) {
+		if m[0] == wire.Parse {
+			n, _ := parseParts(m)
+			found = found || bytes.Equal(n, name)
+		}
+	})
+	return found || len(name) == 0 && len(s.statements.unnamed) > 0 || s.statements.named[string(name)] != nil
 }
 
 // bindOf finds the Bind of the portal that an Execute runs, in the journal before it.

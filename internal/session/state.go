@@ -41,26 +41,29 @@ const heldMask = sqltext.StateAdvisoryLock | sqltext.StateSeed | sqltext.StateOu
 func (s *Session) mention(body []byte) {
 	if m := sqltext.MentionsState(body); m != 0 {
 		s.state |= m & heldMask
+		s.unitMentions |= m
 		s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
 	}
 }
 
 // held names the state that the session may hold on its server and that nothing can carry over; empty when there is
 // none.
-func (s *Session) held() string {
-	if s.state == 0 {
+func (s *Session) held() string { return heldIn(s.state) }
+
+func heldIn(state sqltext.StateMask) string {
+	if state == 0 {
 		return ""
 	}
 	var names []string
 	for _, h := range heldStates {
-		if s.state&h.mask != 0 {
+		if state&h.mask != 0 {
 			names = append(names, h.name)
 		}
 	}
 	return strings.Join(names, ", ")
 }
 
-func (s *Session) forgetState() { s.state = 0 }
+func (s *Session) forgetState() { s.state, s.unitState = 0, 0 }
 
 // callsSetConfig reports whether a statement that completes now may call set_config.
 func (s *Session) callsSetConfig() bool {

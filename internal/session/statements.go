@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"hash/maphash"
+	"maps"
+	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -19,6 +21,7 @@ type Statement struct {
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
 	setter      bool   // its text mentions set_config
+	nature      nature
 }
 
 // Name is the name that the client gave it; empty for the unnamed statement.
@@ -141,6 +144,7 @@ func (s *Session) parsed(o op) {
 		case st == nil:
 			s.confused = true
 		case st.name != "":
+			delete(s.parses, st.name)
 			t.put(st)
 		default:
 			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
@@ -149,6 +153,10 @@ func (s *Session) parsed(o op) {
 		return
 	}
 	msg := s.message(o)
+	if len(s.parses) > 0 {
+		name, _ := parseParts(msg)
+		delete(s.parses, string(name))
+	}
 	if msg[wire.HeaderLen] == 0 {
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
@@ -199,46 +207,87 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 	return sum*0x9E3779B97F4A7C15 ^ maphash.Bytes(seed, msg) | 1
 }
 
-// Missing lists the statements that the messages in p refer to and the current upstream does not have, those that p
-// itself makes left out. It is nil at once for a session that has never moved.
-func (s *Session) Missing(p ...[]byte) []*Statement {
-	t := &s.statements
+// Missing lists the statements that the bytes which Client is given next refer to and the current upstream does not
+// have, those that they make themselves left out. It is nil at once for a session that has never moved.
+func (s *Session) Missing(p []byte) []*Statement {
 	if !s.Needs() {
 		return nil
 	}
+	if len(s.tail) > 0 {
+		p = append(bytes.Clone(s.tail), p...)
+	}
+	if s.skipBody > 0 {
+		p = p[min(s.skipBody, len(p)):]
+	}
+	return s.missing(p, s.statements.unit+1)
+}
+
+// MissingForReplay is Missing for a replay: statements that the unit itself has made are left out.
+func (s *Session) MissingForReplay() []*Statement {
+	if !s.Needs() {
+		return nil
+	}
+	return s.missing(s.journal[s.base:], s.statements.unit)
+}
+
+// missing leaves out what was made in the unit of that number.
+func (s *Session) missing(p []byte, unit uint64) []*Statement {
+	t := &s.statements
 	var list []*Statement
 	made := map[string]bool{}
-	need := func(name []byte) {
+	var need func(name []byte)
+	// SQL's EXECUTE names a statement in its text; all that SQL has made are restored rather than the text read.
+	named := func(text []byte) {
+		if t.missing > 0 && containsFold(text, "execute") {
+			for _, name := range slices.Sorted(maps.Keys(t.named)) {
+				if t.named[name].Parse == nil && t.named[name].unit != unit {
+					need([]byte(name))
+				}
+			}
+		}
+	}
+	need = func(name []byte) {
 		if made[string(name)] {
 			return
 		}
 		made[string(name)] = true
 		if len(name) == 0 {
 			if t.unnamedAt != t.upstream && len(t.unnamed) > 0 {
+				named(t.unnamed)
 				list = append(list, &Statement{Parse: bytes.Clone(t.unnamed), description: t.unnamedD})
 			}
 			return
 		}
-		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream {
+		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream && st.unit != unit {
+			named(st.Parse)
 			list = append(list, st)
 		}
 	}
-	for _, part := range p {
-		eachMessage(part, func(msg []byte) {
-			if name, ok := statementOf(msg); ok {
-				need(name)
-			} else if msg[0] == wire.Parse {
-				name, _ := parseParts(msg)
-				made[string(name)] = true
-			} else if msg[0] == wire.Query && t.missing > 0 {
-				// SQL's EXECUTE and DEALLOCATE name statements in their text; all are restored rather than the text read.
-				if containsFold(msg, "execute") || containsFold(msg, "deallocate") {
-					for name := range t.named {
-						need([]byte(name))
-					}
+	look := func(msg []byte) {
+		name, ok := statementOf(msg)
+		switch {
+		case ok:
+			need(name)
+		case msg[0] == wire.Parse:
+			named(msg)
+			name, _ := parseParts(msg)
+			made[string(name)] = true
+		case msg[0] == wire.Query:
+			named(msg)
+			if t.missing > 0 && containsFold(msg, "deallocate") {
+				for _, name := range slices.Sorted(maps.Keys(t.named)) {
+					need([]byte(name))
 				}
 			}
-		})
+		}
+	}
+	whole := 0
+	eachMessage(p, func(msg []byte) {
+		look(msg)
+		whole += len(msg)
+	})
+	if rest := p[whole:]; len(rest) > wire.HeaderLen {
+		look(rest) // it may be passed on as it comes; the names stand at its beginning
 	}
 	return list
 }

@@ -1,0 +1,111 @@
+// Command fairlead shows what the driver does, on a cluster of its own.
+//
+//	fairlead demo     # the same load three ways side by side, and the writer goes away twice
+//	fairlead local    # a cluster on this machine to try things on
+//	fairlead commits-table    # the SQL that makes commits decidable everywhere
+//
+// Every subcommand explains itself with --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], console{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// console is where a command reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// commands are the subcommands; kong reads the tags.
+type commands struct {
+	Demo         demoCmd         `cmd:"" help:"Run the same load through three drivers at the same time, and take the writer away twice."`
+	Local        localCmd        `cmd:"" help:"Start a cluster on this machine, to try things on by hand."`
+	CommitsTable commitsTableCmd `cmd:"" help:"Print or apply the SQL that makes commits decidable everywhere, also on Aurora."`
+	Version      versionCmd      `cmd:"" help:"Say which version this is."`
+}
+
+const description = `Fairlead keeps sessions and commits alive while the writer of a PostgreSQL cluster changes.
+
+The clusters here are real PostgreSQL servers with streaming replication, started on this machine and gone afterwards, behind
+relays that look and fail like the instances of Amazon Aurora.`
+
+// The exit codes: 1 is for what a command has found, 2 for a command line that makes no sense.
+const (
+	exitFound       = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// found is an error that needs no more words: the command has said what is wrong.
+var errFound = errors.New("found something wrong")
+
+// run returns the exit code.
+func run(ctx context.Context, args []string, c console) (code int) {
+	type exit int
+	defer func() {
+		if v := recover(); v != nil {
+			e, ok := v.(exit)
+			if !ok {
+				panic(v)
+			}
+			code = int(e)
+		}
+	}()
+	parser, err := kong.New(new(commands),
+		kong.Name("fairlead"), kong.Description(description), kong.Writers(c.out, c.err),
+		kong.Exit(func(code int) { panic(exit(code)) }), // kong shows help in the midst of parsing, and expects not to go on
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c),
+	)
+	if err != nil {
+		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+		return exitUsage
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+		var parse *kong.ParseError
+		if errors.As(err, &parse) && parse.Context != nil {
+			fmt.Fprintf(c.err, "fairlead: see fairlead %s--help\n", commandOf(parse.Context))
+		}
+		return exitUsage
+	}
+	err = kctx.Run()
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil, errors.Is(err, context.Canceled):
+		fmt.Fprintln(c.err, "fairlead: interrupted; nothing is left running")
+		return exitInterrupted
+	case !errors.Is(err, errFound):
+		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+	}
+	return exitFound
+}
+
+// commandOf is the subcommand that was recognised, if any, with a space after it.
+func commandOf(ctx *kong.Context) string {
+	if name := ctx.Command(); name != "" {
+		return name + " "
+	}
+	return ""
+}

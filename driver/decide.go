@@ -1,0 +1,166 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+const (
+	// modeLife is how long it is taken for granted that what makes commits decidable on a server still works there. The
+	// answer depends on the server, the database and the role, and not on the connection.
+	modeLife = 30 * time.Second
+	// commitGrace is how long the server process of a commit in doubt may take to come to its end by itself. It may be
+	// waiting for a standby, and then it is better not disturbed.
+	commitGrace = 2 * time.Second
+	// settlePoll is the time between two looks at a server process that is to end.
+	settlePoll = 5 * time.Millisecond
+)
+
+// modes remembers how commits can be decided on the servers of a cluster, for one pool.
+type modes struct {
+	mu    sync.Mutex
+	known map[string]knownMode // by instance and boot
+}
+
+type knownMode struct {
+	mode commit.Mode
+	at   time.Time
+}
+
+func modeKey(in topology.Instance) string { return in.ID + "\x00" + in.Boot }
+
+// commitMode finds out how commits on an upstream can be decided.
+func (p *pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mode, error) {
+	setting := commit.Setting(p.cfg.CommitResolution)
+	if p.cfg.mode() != session.Full || p.login.Want != topology.WantWriter || setting == commit.SettingOff {
+		return commit.Off, nil
+	}
+	key := modeKey(up.Instance)
+	p.modes.mu.Lock()
+	known, ok := p.modes.known[key]
+	p.modes.mu.Unlock()
+	if ok && time.Since(known.at) < modeLife {
+		return known.mode, nil
+	}
+	mode, err := commit.Check(ctx, up, setting)
+	if err != nil {
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Severity == "ERROR" {
+			return commit.Off, &refusal{session.Problem{
+				Code: "0A000", Message: "fairlead: commit_resolution=" + string(setting) + " does not work on this server",
+				Detail: err.Error(), Hint: "Create its table with `fairlead commits-table`, or set commit_resolution=auto.",
+			}}
+		}
+		return commit.Off, err
+	}
+	p.remember(key, mode)
+	return mode, nil
+}
+
+func (p *pool) remember(key string, mode commit.Mode) {
+	p.modes.mu.Lock()
+	defer p.modes.mu.Unlock()
+	now := time.Now()
+	if p.modes.known == nil {
+		p.modes.known = make(map[string]knownMode)
+	}
+	for k, m := range p.modes.known {
+		if now.Sub(m.at) >= modeLife {
+			delete(p.modes.known, k)
+		}
+	}
+	p.modes.known[key] = knownMode{mode, now}
+}
+
+// probeFailed is told that the statement that makes commits decidable has failed though it had worked.
+func (p *pool) probeFailed(up *backend.Upstream, why string) {
+	p.remember(modeKey(up.Instance), commit.Off)
+	if p.cfg.Logger != nil {
+		p.cfg.Logger.Warn("commits cannot be decided on this server for now: the injected statement failed",
+			"cluster", p.cfg.clusterName(), "instance", up.Instance.ID, "error", why)
+	}
+}
+
+// decideAll asks the writer, over an upstream that is to be the session's, what became of the commits in doubt, and has
+// the session draw its conclusions. mu is held, and let go of meanwhile.
+func (m *mount) decideAll(ctx context.Context, up *backend.Upstream) error {
+	for {
+		e, ok := m.s.Doubt()
+		if !ok {
+			break
+		}
+		m.mu.Unlock()
+		outcome, err := commit.Decide(ctx, up, e, m.pool.login.Cluster.Snapshot().Reign)
+		m.mu.Lock()
+		var pg *pgconn.PgError
+		switch {
+		case m.closed:
+			return errors.New("closed")
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &pg) && pg.Severity == "ERROR":
+			outcome = commit.Unknown // the server lives, and does not tell
+		case err != nil:
+			return err
+		}
+		m.s.Decided(outcome)
+	}
+	verdict, reason := m.s.Settle()
+	m.settle(verdict, reason)
+	return nil
+}
+
+// sameServer reports whether two connections led to the same run of the same server, as far as that is known.
+func sameServer(a, b topology.Instance) bool {
+	return a.ID == b.ID && (a.Boot == "" || b.Boot == "" || a.Boot == b.Boot)
+}
+
+// endFormer ends the server process of the upstream that a session has lost, if it still lives on the server that it is
+// on now: it may hold locks, and the fate of its transaction must be settled. The process is known by its number, its
+// user and database, and its age: a number that was given out again belongs to a process that is younger than the
+// connection was.
+func endFormer(ctx context.Context, up *backend.Upstream, last *former, committing bool) error {
+	age := time.Since(last.since)
+	row := fmt.Sprintf(`from pg_catalog.pg_stat_activity where pid = %d and usename = session_user`+
+		` and datname = pg_catalog.current_database() and pg_catalog.clock_timestamp() - backend_start >= interval '%d milliseconds'`,
+		last.pid, max(0, (age-age/1000-time.Second)/time.Millisecond))
+	begun := time.Now()
+	for {
+		state, err := up.Query(ctx, `select coalesce(state, 'unknown') `+row)
+		if err != nil || state == "" {
+			return unlessRefused(err)
+		}
+		if !committing || state != "active" || time.Since(begun) > commitGrace {
+			if _, err := up.Query(ctx, `select pg_catalog.pg_terminate_backend(pid) `+row); err != nil {
+				return unlessRefused(err)
+			}
+		}
+		timer := time.NewTimer(settlePoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// unlessRefused is nil for an error of a server that lives: a process that cannot be ended is waited for by those who
+// need its locks.
+func unlessRefused(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Severity == "ERROR" {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,299 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// reserved is the name of the statement and the portal that the session uses on its own account. The unnamed ones are
+// the client's.
+const reserved = "fairlead_commit"
+
+// Kinds of op that no client sends.
+const (
+	// opProbe is the injected statement: Close, Parse, Bind, Execute, Close.
+	opProbe byte = 1 + iota
+	// opProbeSync is the Sync behind it.
+	opProbeSync
+)
+
+// Flags of an op.
+const (
+	// flagProbed: the commit that this request makes has evidence, the first of the session's that is not used up.
+	flagProbed byte = 1 << iota
+	// flagWrapped: a Query that was sent as the messages of the extended protocol, so that something could be put
+	// between its work and its commit.
+	flagWrapped
+	// flagFailed: the client was given an error; only the ReadyForQuery is missing.
+	flagFailed
+)
+
+// pass is how messages of the client's go to the upstream: as they are, or with something of the session's own between
+// them.
+type pass struct {
+	src  []byte
+	done int    // so much of src is in buf
+	buf  []byte // empty as long as everything goes as it is
+}
+
+// insert puts b in front of the message at an offset of src.
+func (w *pass) insert(at int, b ...[]byte) {
+	w.buf = append(w.buf, w.src[w.done:at]...)
+	w.done = at
+	for _, part := range b {
+		w.buf = append(w.buf, part...)
+	}
+}
+
+// replace takes the n bytes at an offset out and puts b in their place.
+func (w *pass) replace(at, n int, b ...[]byte) {
+	w.insert(at, b...)
+	w.done = at + n
+}
+
+// finish is what goes to the upstream of the first n bytes.
+func (w *pass) finish(n int) []byte {
+	if w.done == 0 && len(w.buf) == 0 {
+		return w.src[:n]
+	}
+	return append(w.buf, w.src[w.done:n]...)
+}
+
+// Fixed messages.
+var (
+	msgSync  = []byte{wire.Sync, 0, 0, 0, 4}
+	msgFlush = []byte{wire.Flush, 0, 0, 0, 4}
+	// msgRunUnnamed runs the unnamed statement that a Query was made into. Behind a Query there is none.
+	msgRunUnnamed = encodeFrontend(&pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{},
+		&pgproto3.Close{ObjectType: 'S'})
+)
+
+func encodeFrontend(msgs ...pgproto3.FrontendMessage) (b []byte) {
+	for _, m := range msgs {
+		var err error
+		if b, err = m.Encode(b); err != nil {
+			panic("session: " + err.Error()) // only a message over 1 GiB cannot be encoded, and these are ours
+		}
+	}
+	return b
+}
+
+// Decidable says how commits on the upstream that the session is given can be decided; key is the session's own in
+// marker mode. It is called before BeginReplay and Resend, and whenever it changes.
+func (s *Session) Decidable(mode commit.Mode, key [16]byte) {
+	if s.probe == mode && s.key == key && s.probeMsgs != nil {
+		return
+	}
+	s.probe, s.key, s.probeMsgs = mode, key, nil
+	if mode == commit.Off {
+		return
+	}
+	closeReserved := &pgproto3.Close{ObjectType: 'S', Name: reserved}
+	bind := &pgproto3.Bind{DestinationPortal: reserved, PreparedStatement: reserved}
+	if mode == commit.Marker {
+		bind.Parameters = commit.Key{Session: key, Seq: widest, Settled: widest}.Params()
+	}
+	s.probeMsgs = encodeFrontend(closeReserved, &pgproto3.Parse{Name: reserved, Query: commit.Statement(mode)})
+	s.probeMsgs = append(s.probeMsgs, encodeFrontend(bind)...)
+	// The two numbers are the last parameters, with a length of four bytes before each; two bytes that ask for all
+	// results as text follow them.
+	s.probeSettled = len(s.probeMsgs) - 2 - numberWidth
+	s.probeSeq = s.probeSettled - 4 - numberWidth
+	s.probeMsgs = append(s.probeMsgs, encodeFrontend(&pgproto3.Execute{Portal: reserved}, closeReserved)...)
+}
+
+// Numbers are sent in a fixed width, so that the messages are built once for a session.
+const (
+	numberWidth = 19
+	widest      = 1_000_000_000_000_000_000 // it has 19 digits
+)
+
+// gather begins the account of a commit and returns the messages that ask for its evidence.
+func (s *Session) gather() []byte {
+	e := commit.Evidence{Mode: s.probe}
+	if s.probe == commit.Marker {
+		s.seq++
+		e.Key = commit.Key{Session: s.key, Seq: s.seq, Settled: s.seq - 1 - uint64(len(s.evidence))}
+		putNumber(s.probeMsgs[s.probeSeq:], e.Key.Seq)
+		putNumber(s.probeMsgs[s.probeSettled:], e.Key.Settled)
+	}
+	s.evidence = append(s.evidence, e)
+	return s.probeMsgs
+}
+
+// putNumber writes a number in the fixed width.
+func putNumber(b []byte, n uint64) {
+	for i := numberWidth - 1; i >= 0; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+}
+
+// probing reports whether evidence can be gathered.
+func (s *Session) probing() bool { return s.probe != commit.Off }
+
+// injectQuery does what a simple Query needs beyond being passed on, and returns the flags of its op.
+func (s *Session) injectQuery(w *pass, at, start int, msg []byte, n nature) (flags byte) {
+	switch {
+	case !s.probing() || s.copyIn:
+		return 0
+	case n.kind == sqltext.Commit && n.single && s.status == wire.StatusTransaction && !s.Busy() && s.unitDirty:
+		w.insert(at, s.gather(), msgSync)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		s.push(op{kind: opProbeSync, start: int32(start), end: int32(start)})
+		return flagProbed
+	case s.block == blockNone && n.dirty && n.decidable():
+		s.wrap(w, at, msg)
+		w.insert(at+len(msg), s.gather(), msgFlush, msgSync)
+		return flagProbed | flagWrapped
+	}
+	return 0
+}
+
+// wrap sends a Query as the extended protocol's messages, without the Sync that ends it.
+func (s *Session) wrap(w *pass, at int, msg []byte) {
+	text := wire.Body(msg)
+	var head [wire.HeaderLen + 1]byte
+	head[0] = wire.Parse
+	binary.BigEndian.PutUint32(head[1:], uint32(4+1+len(text)+2))
+	w.replace(at, len(msg), head[:], text, []byte{0, 0}, msgRunUnnamed)
+}
+
+// injectExecute looks at a portal that is about to run; one that ends a transaction has its evidence gathered before.
+func (s *Session) injectExecute(w *pass, at, start int, n nature) {
+	seg := &s.segment
+	commits := n.kind == sqltext.Commit || n.kind == sqltext.CommitChain
+	if s.probing() && commits && s.status == wire.StatusTransaction && s.firstSegment() && seg.executes == 0 && s.unitDirty {
+		w.insert(at, s.gather(), msgFlush)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		seg.probed = true
+	}
+	seg.executes++
+	seg.dirty = seg.dirty || n.dirty
+	seg.odd = seg.odd || !n.known || n.endsBlock() || n.dirty && !n.decidable()
+}
+
+// firstSegment reports whether no segment is outstanding before the one that is being sent.
+func (s *Session) firstSegment() bool {
+	for _, o := range s.outstanding() {
+		if endsSegment(o.kind) {
+			return false
+		}
+	}
+	return true
+}
+
+// injectSync gathers the evidence of the commit that a Sync outside a transaction makes, and returns the flags of its
+// op.
+func (s *Session) injectSync(w *pass, at, start int) (flags byte) {
+	seg := s.segment
+	switch {
+	case seg.probed:
+		return flagProbed
+	case s.probing() && s.block == blockNone && seg.dirty && !seg.odd && !s.skipping && !s.copyIn:
+		w.insert(at, s.gather(), msgFlush)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		return flagProbed
+	}
+	return 0
+}
+
+// special reports whether the next message of the server's may belong to something that the client did not send.
+func (s *Session) special() bool {
+	if s.head == len(s.queue) {
+		return false
+	}
+	o := &s.queue[s.head]
+	return o.kind <= opProbeSync || o.flags&flagWrapped != 0 || s.dropTag
+}
+
+// swallow takes in a message that the client must not see, and reports whether it was one.
+func (s *Session) swallow(kind byte, msg []byte) bool {
+	o := &s.queue[s.head]
+	switch kind {
+	case wire.NoticeResponse, wire.NotificationResponse, wire.ParameterStatus:
+		return false
+	}
+	switch {
+	case o.kind == opProbe:
+		return s.swallowProbe(kind, msg)
+	case o.kind == opProbeSync:
+		if kind == wire.ReadyForQuery {
+			s.pop()
+			return true
+		}
+		return false
+	case s.dropTag:
+		if kind == wire.CommandComplete {
+			s.dropTag = false
+			o.commands++
+			return true
+		}
+		return false
+	}
+	// A wrapped Query.
+	if kind == wire.ErrorResponse || kind == wire.ReadyForQuery {
+		s.probeStep = 0
+		if kind == wire.ErrorResponse && o.commands > 0 {
+			s.probeFailed(msg)
+		}
+		return false
+	}
+	if o.commands > 0 {
+		return s.swallowProbe(kind, msg)
+	}
+	return kind == wire.ParseComplete || kind == wire.BindComplete || kind == wire.NoData
+}
+
+// swallowProbe takes in one message of the answer to the injected statement. Its error is for the client to see: its
+// transaction has failed with it.
+func (s *Session) swallowProbe(kind byte, msg []byte) bool {
+	switch kind {
+	case wire.DataRow:
+		var row pgproto3.DataRow
+		if len(s.evidence) > 0 && row.Decode(wire.Body(msg)) == nil {
+			e := &s.evidence[0]
+			e.Answered = commit.ReadAnswer(e.Mode, row.Values, e) == nil
+		}
+	case wire.CloseComplete:
+		// The second one is the last message.
+		if s.probeStep++; s.probeStep == 2 {
+			s.probeStep = 0
+			if s.queue[s.head].kind == opProbe {
+				s.pop()
+			}
+		}
+	case wire.ErrorResponse:
+		e := wire.ParseError(wire.Body(msg))
+		s.probeStep = 0
+		if s.queue[s.head].kind != opProbe || e.Fatal() {
+			return false
+		}
+		if e.Code == codeFailedTx {
+			// The transaction had failed before: its client knows.
+			s.pop()
+			return true
+		}
+		s.probeFailed(msg)
+		s.pop()
+		// With a Sync of its own behind it, the COMMIT that follows is answered with ROLLBACK; the error says it better.
+		s.dropTag = s.headKind() == opProbeSync
+		return false
+	case wire.ReadyForQuery:
+		s.confused = true
+		return false
+	}
+	return true
+}
+
+// probeFailed gives up injecting on this upstream: what worked when it was tried works no more.
+func (s *Session) probeFailed(msg []byte) {
+	e := wire.ParseError(wire.Body(msg))
+	s.ProbeError = e.Code + ": " + e.Message
+	s.probe = commit.Off
+}

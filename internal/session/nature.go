@@ -1,0 +1,191 @@
+package session
+
+import (
+	"hash/maphash"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// nature is what a text says of the statement that is about to be sent.
+type nature struct {
+	kind   sqltext.Kind
+	dirty  bool // it may have an effect
+	single bool // one statement, which a Parse takes as a Query does
+	known  bool
+}
+
+// decidable reports whether the commit of an implicit transaction can be decided: the tag and the rows of these come
+// before the commit, and an assigned transaction ID tells whether there was something to commit.
+func (n nature) decidable() bool {
+	switch n.kind {
+	case sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge, sqltext.Select, sqltext.With:
+		return n.single
+	}
+	return false
+}
+
+// endsBlock reports whether it ends the transaction that it stands in.
+func (n nature) endsBlock() bool {
+	switch n.kind {
+	case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction, sqltext.Rollback, sqltext.RollbackChain:
+		return true
+	}
+	return false
+}
+
+// block is what the client's messages make of the transaction status, before the server has said so.
+type block uint8
+
+const (
+	blockUnknown block = iota
+	blockNone          // between transactions
+	blockOpen          // in one
+)
+
+func blockOf(status byte) block {
+	if status == wire.StatusIdle {
+		return blockNone
+	}
+	return blockOpen
+}
+
+// after is the block behind a statement.
+func (b block) after(n nature) block {
+	switch {
+	case !n.known || n.kind == sqltext.Unknown || !n.single:
+		return blockUnknown
+	case n.kind == sqltext.Begin, n.kind == sqltext.CommitChain, n.kind == sqltext.RollbackChain:
+		return blockOpen
+	case n.endsBlock():
+		return blockNone
+	}
+	return b
+}
+
+// segment is what the client has sent since its last Sync or Query.
+type segment struct {
+	executes int
+	dirty    bool // something in it may have an effect
+	odd      bool // something in it makes its commit undecidable
+	probed   bool // evidence is on its way
+}
+
+// memoSize is how many texts a session remembers the nature of.
+const memoSize = 32
+
+type memo [memoSize]struct {
+	sum    uint64
+	nature nature
+}
+
+// judge tells the nature of a text; the latest ones are remembered, since texts come again and again.
+func (s *Session) judge(text []byte) nature {
+	sum := maphash.Bytes(seed, text)
+	o := s.options()
+	if o.NonStandardStrings {
+		sum++
+	}
+	if s.memo == nil {
+		s.memo = new(memo)
+	}
+	m := &s.memo[sum%memoSize]
+	if m.sum != sum || !m.nature.known {
+		m.sum, m.nature = sum, natureOf(string(text), o)
+	}
+	return m.nature
+}
+
+func natureOf(text string, o sqltext.Options) nature {
+	n := nature{known: true, dirty: true}
+	list, err := sqltext.Split(text, o)
+	switch {
+	case err != nil:
+	case len(list) == 0:
+		n.kind, n.dirty, n.single = sqltext.Empty, false, true
+	case len(list) == 1:
+		n.kind, n.single = sqltext.Classify(text, o), !hasParameter(text)
+		n.dirty = !harmless(text, o)
+	default:
+		n.dirty = false
+		for _, st := range list {
+			n.dirty = n.dirty || !harmless(st.Text, o)
+		}
+	}
+	return n
+}
+
+// hasParameter reports whether the text may have a $1 in it, which only a Parse understands.
+func hasParameter(text string) bool {
+	for i := 1; i < len(text); i++ {
+		if text[i-1] == '$' && text[i] >= '0' && text[i] <= '9' {
+			return true
+		}
+	}
+	return false
+}
+
+// parsing notes the nature of a statement that is being prepared.
+func (s *Session) parsing(msg []byte) {
+	name, text := parseParts(msg)
+	n := s.judge(text)
+	n.single = true // a Parse takes one statement only
+	if len(name) == 0 {
+		s.unnamedNature = n
+		return
+	}
+	if s.parses == nil {
+		s.parses = make(map[string]nature)
+	}
+	s.parses[string(name)] = n
+}
+
+// binding notes what a portal runs.
+func (s *Session) binding(msg []byte) {
+	portal, rest, ok := wire.CString(wire.Body(msg))
+	if !ok {
+		return
+	}
+	name, _, _ := wire.CString(rest)
+	n := s.statementNature(name)
+	if len(portal) == 0 {
+		s.portal = n
+		return
+	}
+	if s.portals == nil {
+		s.portals = make(map[string]nature)
+	}
+	s.portals[string(portal)] = n
+}
+
+func (s *Session) statementNature(name []byte) nature {
+	if len(name) == 0 {
+		if !s.unnamedNature.known && len(s.statements.unnamed) > 0 {
+			_, text := parseParts(s.statements.unnamed)
+			s.unnamedNature = s.judge(text)
+			s.unnamedNature.single = true
+		}
+		return s.unnamedNature
+	}
+	if n, ok := s.parses[string(name)]; ok {
+		return n
+	}
+	st := s.statements.named[string(name)]
+	if st == nil || st.Parse == nil {
+		return nature{}
+	}
+	if !st.nature.known {
+		_, text := parseParts(st.Parse)
+		st.nature = s.judge(text)
+		st.nature.single = true
+	}
+	return st.nature
+}
+
+func (s *Session) portalNature(msg []byte) nature {
+	portal, _, _ := wire.CString(wire.Body(msg))
+	if len(portal) == 0 {
+		return s.portal
+	}
+	return s.portals[string(portal)]
+}
