@@ -197,6 +197,11 @@ func TestAReaderThatCannotFollowIsCopiedAnew(t *testing.T) {
 	}
 	must(t, c.WaitSettled(ctx))
 	must(t, c.Thaw(ctx, ahead))
+	// It is not taken for a good one before it is.
+	eventually(t, "it is in its place", func() bool { return ahead.State() == rdstest.Running })
+	if got := ask(t, admin(t, c, ahead), "select count(*) from t"); got != "0" {
+		t.Errorf("%s is in its place with %s rows", ahead, got)
+	}
 	must(t, c.WaitSettled(ctx))
 	for _, in := range c.Instances() {
 		if got := ask(t, connect(t, c, c.InstanceDSN(in)), "select count(*) from t"); got != "0" {

@@ -90,10 +90,12 @@ type reasons map[string]reason
 type reason struct {
 	text   string
 	notRun bool // through the driver, since it would only wait for its own end
+	racy   bool // it does not differ every time
 }
 
 // parseReasons reads lines of a test's name and, behind blanks, the reason; # begins a comment, and an indented line goes
-// on with the reason before. A name behind an exclamation mark is of a test that is not run through the driver.
+// on with the reason before. A name behind an exclamation mark is of a test that is not run through the driver, one
+// behind a question mark of a test that differs now and then.
 func parseReasons(text string) (reasons, error) {
 	r := make(reasons)
 	last := ""
@@ -108,15 +110,18 @@ func parseReasons(text string) (reasons, error) {
 			if last == "" {
 				return nil, fmt.Errorf("compat: explained.txt:%d: no test before this reason", n)
 			}
-			r[last] = reason{strings.TrimSpace(r[last].text + " " + trimmed), r[last].notRun}
+			why := r[last]
+			why.text = strings.TrimSpace(why.text + " " + trimmed)
+			r[last] = why
 			continue
 		}
 		name, text, _ := strings.Cut(trimmed, " ")
 		name, notRun := strings.CutPrefix(name, "!")
+		name, racy := strings.CutPrefix(name, "?")
 		if _, twice := r[name]; twice {
 			return nil, fmt.Errorf("compat: explained.txt:%d: %s is there twice", n, name)
 		}
-		r[name], last = reason{strings.TrimSpace(text), notRun}, name
+		r[name], last = reason{strings.TrimSpace(text), notRun, racy}, name
 	}
 	for name, why := range r {
 		if why.text == "" {

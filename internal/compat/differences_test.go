@@ -74,6 +74,7 @@ func TestReportFailsOnWhatNothingExplains(t *testing.T) {
 		{"", false, false, []string{"DIFFERENCE  pgx.TestA fails\n    why not\n"}},
 		{"pgx.TestA  reason", false, true, []string{"explained   pgx.TestA fails: reason\n"}},
 		{"", true, true, []string{"unsteady    pgx.TestA fails, but passed when run again\n"}},
+		{"?pgx.TestA  reason\n?pgx.TestB  reason", false, true, []string{"explained   pgx.TestA fails: reason\n\n"}},
 		{"pgx.TestB  reason", false, false, []string{"no more     pgx.TestB passes", "DIFFERENCE  pgx.TestA"}},
 	} {
 		known, err := parseReasons(test.reasons)
