@@ -135,7 +135,7 @@ func (s *Session) track(m *tracker, o op) {
 	}
 	i := 0
 	s.statementsOf(o, func(sql string) {
-		if i++; i <= known {
+		if i++; i <= known && sql != unknownStatement {
 			// Its tag was given to the client; what it has made of the block is known already.
 			if k := sqltext.Classify(sql, m.o); k == sqltext.Commit || k == sqltext.CommitChain {
 				m.answered = m.answered || m.dirty

@@ -230,7 +230,7 @@ func (s *Session) endUnit() {
 		s.hash.Reset()
 		s.delivered = 0
 	}
-	s.verify, s.saved, s.replays, s.restarts = 0, nil, 0, 0
+	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
 	s.inBlock, s.inError, s.ended = false, false, false
 	s.copied, s.truncated, s.repeatErrors = false, false, false
 	s.unitState = s.state
