@@ -75,7 +75,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		s.finished(wire.StatusIdle, cause)
 		return Idle, ReasonIdle
 	case s.sentBusy() || begun && s.status == wire.StatusIdle:
-		if s.replays < maxReplays && (refused || s.replayable()) {
+		if refused && s.replays%exempt < maxReplays || s.replays < maxReplays && s.replayable() {
 			return Replay, s.replayReason()
 		}
 		if v, ok := s.finish(cause, s.sound()); ok {

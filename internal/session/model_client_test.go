@@ -35,13 +35,13 @@ type modelClient struct {
 	queue []*modelRequest
 	buf   []byte
 
-	block, failed, readOnly bool
-	opened                  bool   // the block was opened after the last ReadyForQuery
-	ending                  bool   // an error stands for the end of the block
-	skip                    bool   // an error: everything until Sync is left out
-	errored                 string // SQLSTATE given in this segment
-	copying                 bool
-	copied                  bool // copyIn was seen for the request at the head
+	block, failed bool
+	opened        bool   // the block was opened after the last ReadyForQuery
+	ending        bool   // an error stands for the end of the block
+	skip          bool   // an error: everything until Sync is left out
+	errored       string // SQLSTATE given in this segment
+	copying       bool
+	copied        bool // copyIn was seen for the request at the head
 
 	cur     []int // inserted by the open transaction
 	set     simState

@@ -22,14 +22,13 @@ type simPlan struct {
 
 // simConn is a connection to a server.
 type simConn struct {
-	b       *simBackend
-	plan    simPlan
-	in      []byte // written
-	worked  int    // up to where the server has worked on it
-	out     int    // delivered
-	dead    bool
-	spoke   bool
-	ordered bool // the session's own work is going on
+	b      *simBackend
+	plan   simPlan
+	in     []byte // written
+	worked int    // up to where the server has worked on it
+	out    int    // delivered
+	dead   bool
+	spoke  bool
 }
 
 // work has the server take what it was sent.

@@ -46,17 +46,15 @@ func (p *modelProgram) next() int {
 
 // statement is one that may stand anywhere.
 func (p *modelProgram) statement() string {
-	for _, c := range statementChoices[p.pick(len(statementChoices), "statement")] {
-		if strings.Contains(c, "%d") {
-			return fmt.Sprintf(c, p.next())
-		}
-		return c
+	c := statementChoices[p.pick(len(statementChoices), "statement")]
+	if strings.Contains(c, "%d") {
+		return fmt.Sprintf(c, p.next())
 	}
-	return ""
+	return c
 }
 
 // statementChoices has each statement as often as it is to be likely.
-var statementChoices = func() (list [][]string) {
+var statementChoices = func() (list []string) {
 	for _, c := range []struct {
 		n   int
 		sql string
@@ -70,7 +68,7 @@ var statementChoices = func() (list [][]string) {
 		{1, "deallocate all"}, {1, "discard all"}, {2, "create table c%d ()"}, {1, "begin read only"}, {1, "select many"},
 	} {
 		for range c.n {
-			list = append(list, []string{c.sql})
+			list = append(list, c.sql)
 		}
 	}
 	return list

@@ -24,7 +24,6 @@ type change struct {
 	op        sqltext.SettingOp
 	name, sql string
 	local     bool
-	listen    bool
 }
 
 // restore is the SQL that brings a fresh upstream to the client's settings, empty when there is nothing to set.
