@@ -24,7 +24,7 @@ func (c *Cluster) Crash(ctx context.Context, in *Instance) error {
 // [Cluster.Crash].
 func (c *Cluster) Shutdown(ctx context.Context, in *Instance, mode ShutdownMode) error {
 	return c.change(ctx, "shut down", in, func(ctx context.Context, p *process) error {
-		if err := c.insist(!in.frozen, "it is frozen"); err != nil {
+		if err := c.insist(func() bool { return !in.frozen }, "it is frozen"); err != nil {
 			return err
 		}
 		if mode != Fast && mode != Immediate {
@@ -54,13 +54,13 @@ func (c *Cluster) shutDown(ctx context.Context, in *Instance, p *process, mode S
 // comes. It returns when every process stands still.
 func (c *Cluster) Freeze(ctx context.Context, in *Instance) error {
 	return c.change(ctx, "freeze", in, func(ctx context.Context, p *process) error {
-		if err := c.insist(!in.frozen, "it is frozen already"); err != nil {
+		if err := c.insist(func() bool { return !in.frozen }, "it is frozen already"); err != nil {
 			return err
 		}
 		if err := freezeTree(ctx, p.pid); err != nil {
 			return errors.Join(err, thawTree(p.pid))
 		}
-		c.locked(func() { in.frozen = true; in.displace() })
+		c.locked(func() { in.frozen = in.process == p; in.displace() })
 		return nil
 	})
 }
@@ -69,7 +69,7 @@ func (c *Cluster) Freeze(ctx context.Context, in *Instance) error {
 // believes that it is the writer still, until [Config.RejoinDelay] is over.
 func (c *Cluster) Thaw(ctx context.Context, in *Instance) error {
 	return c.change(ctx, "thaw", in, func(_ context.Context, p *process) error {
-		if err := c.insist(in.frozen, "it is not frozen"); err != nil {
+		if err := c.insist(func() bool { return in.frozen }, "it is not frozen"); err != nil {
 			return err
 		}
 		if err := thawTree(p.pid); err != nil {
@@ -93,7 +93,7 @@ func (c *Cluster) PartitionAs(ctx context.Context, in *Instance, silence front.S
 		if silence < front.Swallow || silence > front.Unplug {
 			return fmt.Errorf("%d is no kind of silence", silence)
 		}
-		if err := c.insist(in.cut == 0, "it is partitioned already"); err != nil {
+		if err := c.insist(func() bool { return in.cut == 0 }, "it is partitioned already"); err != nil {
 			return err
 		}
 		c.locked(func() { in.cut = silence; in.displace() })
@@ -108,7 +108,7 @@ func (c *Cluster) Heal(ctx context.Context, in *Instance) error {
 		return fmt.Errorf("rdstest: heal %s: %w", in.id, err)
 	}
 	defer release()
-	if err := c.insist(in.cut != 0, "it is not partitioned"); err != nil {
+	if err := c.insist(func() bool { return in.cut != 0 }, "it is not partitioned"); err != nil {
 		return fmt.Errorf("rdstest: heal %s: %w", in.id, err)
 	}
 	c.locked(func() { in.cut, in.since = 0, time.Now() })
@@ -234,9 +234,11 @@ func (c *Cluster) shrink(ctx context.Context) error {
 	return nil
 }
 
-// insist is for conditions on an instance.
-func (c *Cluster) insist(ok bool, otherwise string) error {
-	if ok {
+// insist is for conditions on an instance, which are looked at under the lock.
+func (c *Cluster) insist(ok func() bool, otherwise string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ok() {
 		return nil
 	}
 	return errors.New(otherwise)

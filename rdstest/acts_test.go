@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,6 +55,20 @@ func hangs(t *testing.T, c *rdstest.Cluster, in *rdstest.Instance) {
 	defer cancel()
 	if _, err := dial(ctx, c, c.InstanceDSN(in)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a login to %s (%s): %v, want silence", in.ID(), in.State(), err)
+	}
+}
+
+// refusesTLS checks that not even the question for TLS is answered.
+func refusesTLS(t *testing.T, in *rdstest.Instance) {
+	t.Helper()
+	conn, err := net.Dial("tcp", in.Addr().String())
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}) // SSLRequest
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%s answers with %d bytes, %v", in.ID(), n, err)
 	}
 }
 
@@ -144,6 +159,7 @@ func TestAFrozenInstanceNeitherAnswersNorCloses(t *testing.T) {
 	waiting := inFlight(conn, "select 1")
 	silent(t, "a statement", waiting)
 	hangs(t, c, w)
+	refusesTLS(t, w)
 	must(t, c.Thaw(ctx, w))
 	if err := outcome(t, waiting); err != nil {
 		t.Errorf("after the thaw: %v", err)
@@ -164,7 +180,7 @@ func TestAFrozenInstanceNeitherAnswersNorCloses(t *testing.T) {
 }
 
 func TestAnOldWriterBelievesInItselfForAWhile(t *testing.T) {
-	c := rdstest.Start(t, rdstest.Config{Readers: 2, RejoinDelay: time.Hour})
+	c := rdstest.Start(t, rdstest.Config{Readers: 1, RejoinDelay: time.Hour})
 	ctx := testContext(t)
 	old := c.Writer()
 	conn := connect(t, c, c.DSN())
@@ -187,7 +203,12 @@ func TestAnOldWriterBelievesInItselfForAWhile(t *testing.T) {
 		t.Errorf("the new writer says %q, want %q", got, want)
 	}
 	// It can acknowledge nothing: nobody follows it.
-	silent(t, "a commit on the old writer", inFlight(conn, "insert into t values (1)"))
+	waiting := inFlight(conn, "insert into t values (1)")
+	silent(t, "a commit on the old writer", waiting)
+	must(t, c.Close())
+	if err := outcome(t, waiting); err == nil {
+		t.Error("a commit was acknowledged in the end")
+	}
 }
 
 func TestAPartitionIsSilence(t *testing.T) {
@@ -226,11 +247,15 @@ func TestAPartitionIsSilence(t *testing.T) {
 	must(t, c.Heal(ctx, r))
 	must(t, c.WaitSettled(ctx))
 	must(t, c.Partition(ctx, w))
-	silent(t, "a commit that no reader can get", inFlight(conn, "insert into t values (2)"))
+	waiting := inFlight(conn, "insert into t values (2)")
+	silent(t, "a commit that no reader can get", waiting)
 	next, err := c.Failover(ctx)
 	must(t, err)
 	must(t, c.Heal(ctx, w))
 	must(t, c.WaitSettled(ctx))
+	if err := outcome(t, waiting); err == nil {
+		t.Error("the old writer has acknowledged a commit")
+	}
 	if got := ask(t, admin(t, c, next), "select string_agg(a::text, ',') from t"); got != "1" {
 		t.Errorf("the new writer has %s", got)
 	}

@@ -121,11 +121,11 @@ func (c *Cluster) listen() error {
 // loopback. Elsewhere each gets a port.
 func (c *Cluster) pickAddresses() []netip.AddrPort {
 	port := uint16(20000 + rand.IntN(12000)) // below those that the kernel gives out
-	net := [2]byte{byte(1 + rand.IntN(254)), byte(rand.IntN(256))}
+	x, y := byte(1+rand.IntN(254)), byte(rand.IntN(256))
 	var addrs []netip.AddrPort
 	for _, in := range c.instances {
 		if runtime.GOOS == "linux" {
-			addrs = append(addrs, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, net[0], net[1], byte(in.number)}), port))
+			addrs = append(addrs, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, x, y, byte(in.number)}), port))
 		} else {
 			addrs = append(addrs, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
 		}

@@ -32,13 +32,13 @@ type Cluster struct {
 	turn   chan struct{} // held by whoever changes the cluster
 	wake   chan struct{} // capacity 1: the keeper has something to look at
 
-	mu     sync.Mutex
-	writer *Instance
-	fenced bool            // no reader gets anything from the writer any more
-	reign  context.Context // ends when another instance becomes the writer
-	depose context.CancelFunc
 	closes sync.Once
 
+	mu         sync.Mutex // guards what follows, and the state of the instances
+	writer     *Instance
+	fenced     bool            // no reader gets anything from the writer any more
+	reign      context.Context // ends when another instance becomes the writer
+	depose     context.CancelFunc
 	stuckAfter time.Duration
 	pointed    []netip.Addr // where the reader endpoint leads, or will
 }
@@ -78,10 +78,7 @@ func (c *Cluster) close() error {
 	c.cancel(errClosed)
 	c.turn <- struct{}{} // acts see the end of their context
 	c.wg.Wait()
-	var errs []error
-	for _, in := range c.instances {
-		errs = append(errs, in.close())
-	}
+	errs := []error{each(c.instances, (*Instance).close)}
 	if c.dns != nil {
 		errs = append(errs, c.dns.Close())
 	}

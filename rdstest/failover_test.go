@@ -107,7 +107,6 @@ func TestNoAcknowledgedCommitIsLost(t *testing.T) {
 	}
 	for _, name := range []string{"crash", "freeze", "partition", "nothing"} {
 		l.progress(t)
-		t.Log(name)
 		old := c.Writer()
 		must(t, acts[name](old))
 		next, err := c.Failover(ctx)
@@ -179,8 +178,9 @@ func TestAWriterThatNobodyCanFollowIsRestarted(t *testing.T) {
 }
 
 func TestAReaderThatCannotFollowIsCopiedAnew(t *testing.T) {
-	c := rdstest.Start(t, rdstest.Config{Flavor: rdstest.Replication})
-	c.SetStuckAfter(time.Second)
+	c := rdstest.Start(t, rdstest.Config{Flavor: rdstest.Replication, RejoinDelay: -1})
+	// Time enough to be taken for a good one: what it asks for of the old timeline, it gets.
+	c.SetStuckAfter(3 * time.Second)
 	ctx := testContext(t)
 	conn := connect(t, c, c.DSN())
 	execute(t, conn, "create table t (a int)")
@@ -195,11 +195,40 @@ func TestAReaderThatCannotFollowIsCopiedAnew(t *testing.T) {
 	if next != behind {
 		t.Fatalf("%s took over", next)
 	}
+	must(t, c.WaitSettled(ctx))
 	must(t, c.Thaw(ctx, ahead))
 	must(t, c.WaitSettled(ctx))
 	for _, in := range c.Instances() {
 		if got := ask(t, connect(t, c, c.InstanceDSN(in)), "select count(*) from t"); got != "0" {
 			t.Errorf("%s has %s rows", in, got)
 		}
+	}
+}
+
+func TestTheReaderThatHasGotFurthestTakesOver(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Flavor: rdstest.Replication})
+	ctx := testContext(t)
+	conn := connect(t, c, c.DSN())
+	execute(t, conn, "create table t (a int)")
+	must(t, c.WaitSettled(ctx))
+	behind, ahead := c.Readers()[0], c.Readers()[1]
+	behind.Uplink().Silence(front.Hold)
+	execute(t, conn, "insert into t values (1)")
+	must(t, c.Crash(ctx, c.Writer()))
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Failover(ctx)
+		done <- err
+	}()
+	// It gets no further before it has another writer to follow.
+	eventually(t, "there is another writer", func() bool { return c.Writer().ID() != "app-1" })
+	behind.Uplink().Pass()
+	must(t, <-done)
+	if c.Writer() != ahead {
+		t.Errorf("%s took over, and %s has got further", c.Writer(), ahead)
+	}
+	must(t, c.WaitSettled(ctx))
+	if got := ask(t, connect(t, c, c.InstanceDSN(behind)), "select count(*) from t"); got != "1" {
+		t.Errorf("%s has %s rows", behind, got)
 	}
 }

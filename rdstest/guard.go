@@ -19,20 +19,14 @@ cat >/dev/null
 sweep() {
 	found=
 	if [ -e /proc/self/cwd ]; then
-		for p in /proc/[0-9]*; do
-			case $(readlink "$p/cwd" 2>/dev/null) in
-			"$dir"/*)
-				kill -KILL "${p#/proc/}" 2>/dev/null && found=1
-				;;
-			esac
-		done
+		pids=$(ls -ld /proc/[0-9]*/cwd 2>/dev/null | sed -n "s|.*/proc/\([0-9]*\)/cwd -> $dir.*|\1|p")
 	else
 		pids=$(ps -axo pid=,ppid=,command= | awk -v dir="$dir/" '
 			{ parent[$1] = $2 }
 			index($0, dir) && !/awk/ { hit[$1] = 1 }
 			END { for (p in parent) if (p in hit || parent[p] in hit) print p }')
-		[ -n "$pids" ] && kill -KILL $pids 2>/dev/null && found=1
 	fi
+	[ -n "$pids" ] && found=1 && kill -KILL $pids 2>/dev/null
 }
 
 quiet=0

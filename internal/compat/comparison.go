@@ -30,7 +30,7 @@ func (c *comparison) run(ctx context.Context, packages []string, pattern string)
 	if err != nil {
 		return nil, err
 	}
-	rep := new(report)
+	rep := &report{known: c.known}
 	for _, pkg := range packages {
 		list := compare(title(pkg), direct[pkg], through[pkg])
 		if again := unexplained(list, c.known); len(again) > 0 {

@@ -110,7 +110,8 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return rep.print(os.Stdout, known, o), nil
+	rep.print(os.Stdout, o.run == "" && o.packages == "", o.verbose)
+	return rep.ok(), nil
 }
 
 // shell is for looking into a difference by hand.

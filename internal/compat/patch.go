@@ -37,13 +37,13 @@ func patchConnect(src []byte) ([]byte, error) {
 			continue
 		}
 		if got, want := paramNames(fn), []string{"ctx", "config"}; !slices.Equal(got, want) {
-			return nil, fmt.Errorf("ConnectConfig has the parameters %v, not %v", got, want)
+			return nil, fmt.Errorf("func ConnectConfig has the parameters %v, not %v", got, want)
 		}
 		if len(fn.Body.List) == 0 {
-			return nil, fmt.Errorf("ConnectConfig is empty")
+			return nil, fmt.Errorf("func ConnectConfig is empty")
 		}
 		if _, ok := fn.Body.List[0].(*ast.IfStmt); !ok {
-			return nil, fmt.Errorf("ConnectConfig does not begin with the check of its config")
+			return nil, fmt.Errorf("func ConnectConfig does not begin with the check of its config")
 		}
 		return insert(src, fn.Body.List[0].End(), hookCall)
 	}
@@ -68,7 +68,7 @@ func patchConfig(src []byte) ([]byte, error) {
 			}
 			s, ok := typ.Type.(*ast.StructType)
 			if !ok {
-				return nil, fmt.Errorf("Config is no struct")
+				return nil, fmt.Errorf("type Config is no struct")
 			}
 			return insert(src, s.Fields.Closing, directField)
 		}

@@ -14,7 +14,7 @@ import (
 
 // scripted are the parameters for servers that a test plays itself. They serve one connection, and answer nothing but what
 // the script expects: nobody can ask them what they are. What they do wrong on purpose is not worth the default patience.
-const scripted = "topology=none target_session_attrs=any failover_timeout=1s"
+const scripted = "topology=none target_session_attrs=any failover_timeout=3s"
 
 func init() {
 	if os.Getenv("COMPAT_THROUGH") != "" {
