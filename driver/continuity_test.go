@@ -90,6 +90,9 @@ func isReadyIdle(m front.Message) bool { return m.Type == 'Z' && len(m.Body) == 
 // TestACommitInFlightIsDecided cuts the network around what commits and around its acknowledgement, and takes the writer
 // away or leaves it where it is.
 func TestACommitInFlightIsDecided(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
 	resolutions(t, func(t *testing.T, c *rdstest.Cluster, cfg *driver.Config) {
 		ctx := testContext(t)
 		db := openConfig(t, cfg)
@@ -139,7 +142,11 @@ func TestACommitInFlightIsDecided(t *testing.T) {
 						if err := db.QueryRowContext(ctx, "select count(*) from t where id = $1", id).Scan(&n); err != nil {
 							t.Fatal(err)
 						}
+						// A writer that dies at the moment of the cut may not have come to what it was sent; and a promotion here
+						// can be over before the topology has seen the new writer in recovery, which lsn needs.
+						either := dies && (cut.name == "after it is sent" || !marker) && (err == nil && n == 1 || code(err) == "08007" && n <= 1)
 						switch {
+						case either:
 						case cut.decided && (err != nil || n != 1):
 							t.Errorf("told %v, and it is there %d times; want no error and once", err, n)
 						case !cut.decided && (code(err) != "08007" || n != cut.rows):

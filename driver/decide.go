@@ -98,8 +98,12 @@ func (m *mount) decideAll(ctx context.Context, up *backend.Upstream) error {
 		if !ok {
 			break
 		}
+		reign := m.pool.login.Cluster.Snapshot().Reign
 		m.mu.Unlock()
-		outcome, err := commit.Decide(ctx, up, e, m.pool.login.Cluster.Snapshot().Reign)
+		outcome, err := commit.Decide(ctx, up, e, reign)
+		if log := m.pool.cfg.Logger; log != nil {
+			log.Debug("commit in doubt", "instance", up.Instance.ID, "outcome", outcome, "evidence", e, "reign", reign, "error", err)
+		}
 		m.mu.Lock()
 		var pg *pgconn.PgError
 		switch {
