@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race bench lint compat generate
+.PHONY: help setup demo test race torture bench lint compat generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,11 +13,14 @@ demo: setup ## kill a writer under load, three ways side by side; a table and ou
 	$(GO) run ./cmd/fairlead demo
 
 test: setup ## every test
-	$(GO) test ./...
+	$(GO) test -timeout 15m ./...
 	cd examples && $(GO) test ./...
 
-race: setup ## every test, with the race detector
-	$(GO) test -race ./...
+race: setup ## the tests of what runs concurrently, with the race detector
+	$(GO) test -race -short -timeout 15m ./driver ./topology ./internal/session ./internal/backend ./rdstest/front
+
+torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more
+	scripts/torture $(ARGS)
 
 bench: setup ## what it costs and how fast it fails over, against pgx in the same run
 	scripts/bench

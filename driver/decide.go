@@ -54,11 +54,10 @@ func (p *pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 	}
 	mode, err := commit.Check(ctx, up, setting)
 	if err != nil {
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Severity == "ERROR" {
+		if unusable := (*commit.UnusableError)(nil); errors.As(err, &unusable) {
 			return commit.Off, &refusal{session.Problem{
 				Code: "0A000", Message: "fairlead: commit_resolution=" + string(setting) + " does not work on this server",
-				Detail: err.Error(), Hint: "Create its table with `fairlead commits-table`, or set commit_resolution=auto.",
+				Detail: unusable.Err.Error(), Hint: unusable.Advice,
 			}}
 		}
 		return commit.Off, err
@@ -99,8 +98,12 @@ func (m *mount) decideAll(ctx context.Context, up *backend.Upstream) error {
 		if !ok {
 			break
 		}
+		reign := m.pool.login.Cluster.Snapshot().Reign
 		m.mu.Unlock()
-		outcome, err := commit.Decide(ctx, up, e, m.pool.login.Cluster.Snapshot().Reign)
+		outcome, err := commit.Decide(ctx, up, e, reign)
+		if log := m.pool.cfg.Logger; log != nil {
+			log.Debug("commit in doubt", "instance", up.Instance.ID, "outcome", outcome, "evidence", e, "reign", reign, "error", err)
+		}
 		m.mu.Lock()
 		var pg *pgconn.PgError
 		switch {
@@ -108,7 +111,7 @@ func (m *mount) decideAll(ctx context.Context, up *backend.Upstream) error {
 			return errors.New("closed")
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.As(err, &pg) && pg.Severity == "ERROR":
+		case errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR":
 			outcome = commit.Unknown // the server lives, and does not tell
 		case err != nil:
 			return err
@@ -159,7 +162,7 @@ func endFormer(ctx context.Context, up *backend.Upstream, last *former, committi
 // need its locks.
 func unlessRefused(err error) error {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Severity == "ERROR" {
+	if errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" {
 		return nil
 	}
 	return err

@@ -54,10 +54,7 @@ func run(t *testing.T, name string, args ...string) string {
 
 // TestDependencies watches what an application imports with the driver.
 func TestDependencies(t *testing.T) {
-	var list []string
-	for _, p := range strings.Fields(run(t, "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")) {
-		list = append(list, p)
-	}
+	list := strings.Fields(run(t, "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "."))
 	slices.Sort(list)
 	golden(t, "dependencies.golden", strings.Join(list, "\n")+"\n")
 }

@@ -161,6 +161,7 @@ func (p *pool) connConfig() *pgx.ConnConfig {
 	c.SSLNegotiation, c.SSLCertMode, c.RequireAuth, c.ChannelBinding = "", "", "", ""
 	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
 	c.ValidateConnect, c.AfterNetConnect = nil, nil
+	c.Tracer = heedWithoutReplay(c.Tracer)
 	c.ConnectTimeout = p.cfg.FailoverTimeout + time.Second // the mount's own timeout comes first, and says more
 	return c
 }

@@ -40,6 +40,9 @@ func BenchmarkPick(b *testing.B) {
 }
 
 func TestLookingCostsNoAllocation(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	c := benchCluster(t)
 	if n := testing.AllocsPerRun(100, func() {
 		_ = c.Snapshot()

@@ -133,12 +133,12 @@ func (s *Session) answerStatement(text string) bool {
 	case kind == sqltext.Rollback && s.status != wire.StatusIdle,
 		!lost && s.status == wire.StatusFailed && (kind == sqltext.Commit || kind == sqltext.PrepareTransaction):
 		s.emit(&pgproto3.CommandComplete{CommandTag: []byte("ROLLBACK")})
-		s.status = wire.StatusIdle
+		s.setStatus(wire.StatusIdle)
 		s.local.cause, s.local.reported = nil, false
 		return true
 	case lost && kind == sqltext.Commit:
 		s.refuse()
-		s.status = wire.StatusIdle
+		s.setStatus(wire.StatusIdle)
 		return false
 	}
 	s.refuse()
@@ -196,7 +196,7 @@ func (s *Session) refuse() {
 		l.reported = true
 	}
 	if s.status == wire.StatusTransaction {
-		s.status = wire.StatusFailed
+		s.setStatus(wire.StatusFailed)
 	}
 	l.skip = true
 	s.emitProblem(p)

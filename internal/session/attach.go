@@ -74,7 +74,8 @@ type Mark struct {
 	pushed, seq         uint64
 	evidence            int
 	plain               bool // no piece of a message was left over
-	skipping            bool
+	skipping, copyIn    bool
+	open                bool
 }
 
 // Mark notes the moment.
@@ -82,6 +83,7 @@ func (s *Session) Mark() Mark {
 	return Mark{
 		sent: s.sent, journal: len(s.journal), base: s.base, pushed: s.pushed, seq: s.seq, evidence: len(s.evidence),
 		plain: len(s.tail) == 0 && s.skipBody == 0, skipping: s.skipping,
+		copyIn: s.copyIn, open: s.open,
 	}
 }
 
@@ -95,7 +97,7 @@ func (s *Session) Undo(m Mark) bool {
 	s.queue = s.queue[:len(s.queue)-n]
 	s.journal, s.sent = s.journal[:m.journal], m.sent
 	s.evidence = s.evidence[:min(m.evidence, len(s.evidence))]
-	s.skipping = m.skipping
+	s.skipping, s.copyIn, s.open = m.skipping, m.copyIn, m.open
 	s.segment, s.block = segment{}, blockUnknown
 	if !s.Busy() {
 		s.clearQueue()

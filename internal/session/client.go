@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 
+	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -127,8 +128,11 @@ func (s *Session) record(whole []byte) int {
 func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	kind := msg[0]
 	o := op{kind: kind, start: int32(start), end: int32(start + len(msg))}
+	open := s.open
+	s.open = true
 	switch kind {
 	case wire.Query:
+		s.open = false
 		s.mention(wire.Body(msg))
 		if s.watch() && !s.skipping {
 			s.watchQuery(w, at, msg, start, &o)
@@ -146,14 +150,20 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	case wire.Execute:
 		if s.watch() && !s.skipping {
 			n := s.portalNature(msg)
+			first := s.segment.executes == 0
 			s.injectExecute(w, at, start, n)
 			s.noteEffect(n)
+			if !first && (n.kind == sqltext.Begin || n.endsBlock()) {
+				s.block = blockUnknown // what stands before it may fail, and then it is not run
+			}
 		}
 	case wire.FunctionCall:
+		s.open = false
 		s.unitDirty = true
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
 	case wire.Sync:
+		s.open = false
 		if s.copyIn {
 			return
 		}
@@ -161,16 +171,20 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			o.flags = s.injectSync(w, at, start)
 			s.segment = segment{}
 		}
+		if s.skipping {
+			o.flags |= flagFailed
+		}
 		s.skipping = false
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
-		s.copyIn = false
+		s.open, s.copyIn = false, false
 		return
 	case wire.Terminate:
 		out.End = true
 		return
 	default: // Flush and CopyData have no response; an unknown type is the server's to refuse
+		s.open = open
 		return
 	}
 	if s.skipping {

@@ -160,7 +160,7 @@ func (s *Session) answerDecided(outcome func(i int) commit.Outcome, undecidedFro
 		status = wire.StatusIdle
 		switch {
 		case undecidedFrom >= 0 && segment >= undecidedFrom:
-			s.emitProblem(*undecided(s.cause))
+			s.emitProblem(*s.undecided(s.cause))
 		case outcome(segment) == commit.Committed:
 			status = s.answerCommitted(ops)
 		default:
@@ -171,7 +171,7 @@ func (s *Session) answerDecided(outcome func(i int) commit.Outcome, undecidedFro
 	}
 	if open {
 		// The rest of a segment without its Sync has done nothing.
-		s.status = wire.StatusIdle
+		s.setStatus(wire.StatusIdle)
 		s.emitProblem(*lost)
 		s.answerFrom(nil)
 		s.local.reported, s.local.skip = true, true
@@ -187,7 +187,7 @@ func (s *Session) answerCommitted(ops []op) (status byte) {
 	status = wire.StatusIdle
 	for _, o := range ops {
 		if (o.kind == wire.Query && o.commands == 0 || o.kind == wire.Execute) && s.commitKind(o) == 0 {
-			s.emitProblem(*resultLost(s.cause))
+			s.emitProblem(*s.resultLost(s.cause))
 			return status
 		}
 	}
@@ -232,11 +232,11 @@ func (s *Session) commitKind(o op) (kind sqltext.Kind) {
 }
 
 // resultLost is for work that was committed and whose rows or tag went down with the connection.
-func resultLost(cause string) *Problem {
+func (s *Session) resultLost(cause string) *Problem {
 	return &Problem{
 		Code:    CodeUndecided,
 		Message: "fairlead: the statement was committed, and its result was lost with the connection to the server",
-		Detail:  cause,
+		Detail:  cause + s.alsoLost(),
 		Hint:    "Do not repeat it. The session is usable.",
 	}
 }

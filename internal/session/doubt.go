@@ -26,7 +26,7 @@ func (s *Session) commitPoints() (points []point, sound bool) {
 	if s.truncated || s.confused || outstanding < 0 {
 		// The beginning is missing: an open transaction has changed something, and so may have an open segment.
 		sound = false
-		m.inBlock = s.status != wire.StatusIdle
+		m.inBlock, m.failed = s.inBlock, s.inError
 		m.dirty = true
 		from = outstanding
 	}
@@ -38,43 +38,45 @@ func (s *Session) commitPoints() (points []point, sound bool) {
 			}
 			s.track(&m, o)
 			if endsSegment(o.kind) {
-				m.segment++
+				m.end()
 			}
 		}
 		return m.points, false
 	}
 	s.eachRequest(s.journal[from:max(from, s.sent)], from, func(o op) {
 		if int(o.start) >= outstanding && m.segment < 0 {
-			m.segment = 0
-			m.failed = m.failed || s.status == wire.StatusFailed
+			// From here on it is not known what was done; up to here it is.
+			m.segment, m.n = 0, 0
+			m.inBlock, m.failed = s.inBlock, s.inError
 		}
 		if failed := s.Busy() && s.queue[s.head].flags&flagFailed != 0; failed && int(o.start) == outstanding {
 			// Its error was given to the client: it has committed nothing that the client does not know of.
-			m.failed = s.begunBlock()
-			m.inBlock, m.dirty = m.failed, m.dirty && m.failed
+			m.dirty = m.dirty && m.failed
 		} else {
 			s.track(&m, o)
 		}
-		if m.segment >= 0 && endsSegment(o.kind) {
-			m.segment++
+		if endsSegment(o.kind) {
+			m.end()
 		}
 	})
-	if m.answered {
-		// Something before what is outstanding was committed already: this is not one transaction.
-		sound = false
-	}
-	return m.points, sound
+	// Something before what is outstanding was committed already, or it is not known what is one transaction.
+	return m.points, sound && !m.answered && !m.guessed
 }
 
 func endsSegment(kind byte) bool {
 	return kind == wire.Sync || kind == wire.Query || kind == wire.FunctionCall
 }
 
-// tracker follows a client's statements through transactions.
+// tracker follows a client's statements through transactions. Of those that were not answered any may have failed: what
+// stands behind one in the same segment was then not run.
 type tracker struct {
 	o         sqltext.Options
 	inBlock   bool // between BEGIN and its end
 	failed    bool // in a block that can only be rolled back
+	soon      bool // in this segment a block was begun or ended, if that was reached
+	maybe     bool // inBlock is a guess: every end of a segment may be a commit
+	guessed   bool // something was concluded from a guess
+	n         int  // statements of this segment, or of this Query
 	dirty     bool // something was changed since the last commit
 	dirtyFrom int  // segment of the first change
 	segment   int  // -1: in what was answered
@@ -91,37 +93,83 @@ func (m *tracker) touch() {
 func (m *tracker) commit() {
 	switch {
 	case !m.dirty:
+		return
 	case m.segment < 0:
 		m.answered = true
 	default:
 		m.points = append(m.points, point{segment: m.segment, from: m.dirtyFrom})
 	}
-	m.dirty, m.dirtyFrom = false, -1
+	if !m.maybe && !m.soon {
+		m.dirty, m.dirtyFrom = false, -1
+	}
+}
+
+// turn is a statement that begins or ends a block. Behind another one that was not answered it may not be reached.
+func (m *tracker) turn(inBlock bool) {
+	m.reach()
+	m.inBlock, m.failed = inBlock, false
+	if !m.maybe && !m.soon && !inBlock {
+		m.dirty, m.dirtyFrom = false, -1
+	}
+}
+
+// reach notes that what comes now may not be reached.
+func (m *tracker) reach() { m.soon = m.soon || m.segment >= 0 && m.n > 0 }
+
+// end is the end of a segment.
+func (m *tracker) end() {
+	if m.maybe {
+		m.guessed = true
+	}
+	m.maybe, m.soon, m.n = m.maybe || m.soon, false, 0
+	if m.segment >= 0 {
+		m.segment++
+	}
 }
 
 // track follows one request.
 func (s *Session) track(m *tracker, o op) {
+	known := 0
+	if s.Busy() && o.kind == wire.Query && o.start == s.queue[s.head].start {
+		known = int(s.queue[s.head].commands)
+	}
+	i := 0
 	s.statementsOf(o, func(sql string) {
-		if sql == unknownStatement {
-			m.touch()
-			if !m.failed && o.kind != wire.CopyData && o.kind != wire.CopyDone && o.kind != wire.FunctionCall {
-				m.commit() // it may have been COMMIT
+		if i++; i <= known && sql != unknownStatement {
+			// Its tag was given to the client; what it has made of the block is known already.
+			if k := sqltext.Classify(sql, m.o); k == sqltext.Commit || k == sqltext.CommitChain {
+				m.answered = m.answered || m.dirty
+				m.dirty = false
+			} else if k == sqltext.Rollback {
+				m.dirty = false
+			} else if !harmless(sql, m.o) {
+				m.touch()
 			}
 			return
 		}
-		switch sqltext.Classify(sql, m.o) {
-		case sqltext.Begin:
-			m.inBlock = true
-		case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction:
-			if !m.failed {
+		defer func() { m.n++ }()
+		if sql == unknownStatement {
+			m.touch()
+			if o.kind != wire.CopyData && o.kind != wire.CopyDone && o.kind != wire.FunctionCall {
+				m.maybe = m.maybe || m.segment >= 0 // it may have been BEGIN or COMMIT
 				m.commit()
 			}
-			m.inBlock = sqltext.Classify(sql, m.o) == sqltext.CommitChain
-			m.failed, m.dirty = false, false
+			return
+		}
+		switch kind := sqltext.Classify(sql, m.o); kind {
+		case sqltext.Begin:
+			m.turn(true)
+		case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction:
+			m.reach()
+			if !m.failed || m.maybe {
+				m.commit()
+			}
+			// AND CHAIN is an error outside of a block.
+			m.turn(kind == sqltext.CommitChain && m.inBlock)
 		case sqltext.Rollback:
-			m.inBlock, m.failed, m.dirty = false, false, false
+			m.turn(false)
 		case sqltext.RollbackChain:
-			m.failed, m.dirty = false, false
+			m.turn(m.inBlock)
 		case sqltext.RollbackTo:
 			m.failed = false
 		default:
@@ -130,8 +178,13 @@ func (s *Session) track(m *tracker, o op) {
 			}
 		}
 	})
-	// Each segment outside a block ends with a commit; one that still reads COPY data cannot have come that far.
-	if endsSegment(o.kind) && !m.inBlock && !s.copyIn {
+	switch {
+	case !endsSegment(o.kind):
+	case m.segment < 0:
+		// A ReadyForQuery followed that was not that of an idle session: the unit would have been over.
+		m.inBlock = true
+	case (!m.inBlock || m.maybe) && !s.copyIn:
+		// Each segment outside a block ends with a commit; one that still reads COPY data cannot have come that far.
 		m.commit()
 	}
 }

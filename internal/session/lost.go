@@ -75,16 +75,19 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		s.finished(wire.StatusIdle, cause)
 		return Idle, ReasonIdle
 	case s.sentBusy() || begun && s.status == wire.StatusIdle:
-		if s.replays < maxReplays && (refused || s.replayable()) {
+		if refused && s.replays%exempt < maxReplays || s.replays < maxReplays && s.replayable() {
 			return Replay, s.replayReason()
 		}
-		if v, ok := s.finish(cause); ok {
+		if v, ok := s.finish(cause, s.sound()); ok {
 			return v, ReasonTransaction
 		}
 		return s.inFlight(cause)
 	case s.openTransaction() && s.replays < maxReplays && (s.replayable() || s.untouched()):
 		return Replay, s.replayReason()
 	case s.status != wire.StatusIdle:
+		if skipping {
+			s.setStatus(wire.StatusFailed)
+		}
 		s.answerFrom(s.transactionLost(cause))
 		s.forgetState()
 		s.local.reported = s.status == wire.StatusFailed
@@ -189,13 +192,19 @@ func (s *Session) transactionLost(cause string) *Problem {
 		Detail:  cause,
 		Hint:    "Nothing of it was committed. Run the transaction again.",
 	}
-	if held := s.held(); held != "" {
-		p.Detail += "; the session has lost as well: " + held
-	}
+	p.Detail += s.alsoLost()
 	if s.truncated {
 		p.Detail += fmt.Sprintf("; the transaction's statements exceed the journal limit of %d bytes", s.limit)
 	}
 	return p
+}
+
+// alsoLost names the state that went down with the connection, for a detail.
+func (s *Session) alsoLost() string {
+	if held := s.held(); held != "" {
+		return "; the session has lost as well: " + held
+	}
+	return ""
 }
 
 // Refuse says that the work in flight cannot be carried over after all: the replay diverged, no upstream was found in
@@ -208,7 +217,7 @@ func (s *Session) Refuse(p Problem) (Verdict, Reason) {
 	if s.local.on {
 		return Answered, ReasonNoUpstream
 	}
-	if v, ok := s.finish(p.Detail); ok {
+	if v, ok := s.finish(p.Detail, false); ok {
 		return v, ReasonTransaction
 	}
 	return s.fail(p.Detail, &p)
@@ -217,6 +226,9 @@ func (s *Session) Refuse(p Problem) (Verdict, Reason) {
 // fail answers all that is outstanding with an error.
 func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	points, _ := s.commitPoints()
+	if s.wasSkipping && s.inBlock && !s.sentBusy() {
+		s.setStatus(wire.StatusFailed)
+	}
 	lost := s.transactionLost(cause)
 	if given != nil {
 		lost = given
@@ -248,18 +260,18 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	}
 	s.answerSegments(func(i int) *Problem {
 		if undecidedFrom >= 0 && i >= undecidedFrom {
-			return undecided(cause)
+			return s.undecided(cause)
 		}
 		return lost
 	})
 	return Answered, reason
 }
 
-func undecided(cause string) *Problem {
+func (s *Session) undecided(cause string) *Problem {
 	return &Problem{
 		Code:    CodeUndecided,
 		Message: "fairlead: the connection was lost while a commit was in flight; whether it took effect is not known",
-		Detail:  cause,
+		Detail:  cause + s.alsoLost(),
 		Hint:    "Look whether the change is there before repeating it. The session is usable.",
 	}
 }
@@ -284,7 +296,7 @@ func (s *Session) answerSegments(problem func(i int) *Problem) {
 			open, answered = false, false
 		}
 	}
-	s.status = wire.StatusIdle
+	s.setStatus(wire.StatusIdle)
 	s.settings.rollback()
 	s.copied = false
 	if open {
@@ -353,7 +365,7 @@ func (s *Session) answerQueue(queue []op) {
 		if m := s.message(o); m != nil {
 			msgs[i] = append([]byte(nil), m...)
 		} else {
-			msgs[i] = []byte{o.kind, 0, 0, 0, 4}
+			msgs[i] = []byte{o.kind, 0, 0, 0, 4} // the journal has lost it
 		}
 	}
 	s.dropJournal()
@@ -363,6 +375,14 @@ func (s *Session) answerQueue(queue []op) {
 		if !s.local.on {
 			s.requeue(joined(msgs[i:]))
 			return
+		}
+		if len(m) == wire.HeaderLen && m[0] != wire.Sync && !s.local.skip {
+			s.refuse()
+			if endsSegment(m[0]) {
+				s.local.skip = false
+				s.answerReady()
+			}
+			continue
 		}
 		s.answer(m, &out)
 	}
@@ -375,8 +395,9 @@ func joined(msgs [][]byte) (all []byte) {
 	return all
 }
 
-// finish answers work whose end the client was already told: all that is missing is ReadyForQuery.
-func (s *Session) finish(cause string) (Verdict, bool) {
+// finish answers work whose end the client was already told: all that is missing is ReadyForQuery. In a transaction that
+// can go on it leaves that to a replay.
+func (s *Session) finish(cause string, replay bool) (Verdict, bool) {
 	out := s.clientOps()
 	if len(out) != 1 || !s.wasSent(out[0]) {
 		return 0, false
@@ -389,9 +410,8 @@ func (s *Session) finish(cause string) (Verdict, bool) {
 	default:
 		return 0, false
 	}
-	status := s.statusAfter(last)
-	if status == wire.StatusTransaction && s.sound() || status == wire.StatusFailed && s.hasSavepoint() && s.sound() {
-		// Only the ReadyForQuery of a statement in an open transaction is missing: a replay will give it.
+	status := s.statusAfter()
+	if replay && (status == wire.StatusTransaction || status == wire.StatusFailed && s.hasSavepoint()) {
 		return 0, false
 	}
 	s.emit(&pgproto3.ReadyForQuery{TxStatus: status})
@@ -399,31 +419,12 @@ func (s *Session) finish(cause string) (Verdict, bool) {
 	return Answered, true
 }
 
-// statusAfter is the transaction status behind a request of which everything but the ReadyForQuery was answered.
-func (s *Session) statusAfter(last op) byte {
-	failed := last.flags&flagFailed != 0
-	if s.truncated || last.start < 0 {
-		switch {
-		case s.ended, !s.begunBlock():
-			return wire.StatusIdle
-		case failed || s.status == wire.StatusFailed:
-			return wire.StatusFailed
-		}
-		return wire.StatusTransaction
-	}
-	m := tracker{o: s.options(), segment: -1, dirtyFrom: -1}
-	s.eachRequest(s.journal[s.base:last.end], s.base, func(o op) {
-		if o.start == last.start {
-			m.failed = m.failed || s.status == wire.StatusFailed
-		}
-		s.track(&m, o)
-	})
+// statusAfter is the transaction status behind what was answered.
+func (s *Session) statusAfter() byte {
 	switch {
-	case failed && s.begunBlock():
-		return wire.StatusFailed
-	case failed, !m.inBlock:
+	case !s.inBlock:
 		return wire.StatusIdle
-	case m.failed:
+	case s.inError:
 		return wire.StatusFailed
 	}
 	return wire.StatusTransaction
@@ -432,7 +433,7 @@ func (s *Session) statusAfter(last op) byte {
 // finished ends the unit of which the client was told everything; in a transaction that goes on, what it does next is
 // answered as in a failed one.
 func (s *Session) finished(status byte, cause string) {
-	s.status = status
+	s.setStatus(status)
 	if status == wire.StatusIdle {
 		s.settings.commit()
 	}

@@ -55,8 +55,12 @@ func (b block) after(n nature) block {
 	switch {
 	case !n.known || n.kind == sqltext.Unknown || !n.single:
 		return blockUnknown
-	case n.kind == sqltext.Begin, n.kind == sqltext.CommitChain, n.kind == sqltext.RollbackChain:
+	case n.kind == sqltext.Begin:
 		return blockOpen
+	case n.kind == sqltext.CommitChain, n.kind == sqltext.RollbackChain:
+		if b != blockOpen {
+			return blockUnknown
+		}
 	case n.endsBlock():
 		return blockNone
 	}

@@ -16,7 +16,8 @@ type saved struct {
 	delivered int64
 	sum       uint64
 	pending   []change
-	began     bool
+	inBlock   bool
+	inError   bool
 	ended     bool
 	skipping  bool
 }
@@ -162,7 +163,8 @@ func (s *Session) BeginReplay() (b []byte, ok bool) {
 		s.saved = &saved{delivered: s.delivered, sum: s.hash.Sum64()}
 	}
 	s.saved.queue, s.saved.status = append([]op(nil), s.outstanding()...), s.status
-	s.saved.pending, s.saved.began, s.saved.ended, s.saved.skipping = slices.Clone(s.settings.pending), s.began, s.ended, s.wasSkipping
+	s.saved.pending, s.saved.ended, s.saved.skipping = slices.Clone(s.settings.pending), s.ended, s.wasSkipping
+	s.saved.inBlock, s.saved.inError = s.inBlock, s.inError
 	s.replays++
 	s.verify, s.verifySum = s.saved.delivered, s.saved.sum
 	s.hash.Reset()
@@ -170,7 +172,7 @@ func (s *Session) BeginReplay() (b []byte, ok bool) {
 	s.clearQueue()
 	s.settings.rollback()
 	s.status, s.block, s.unitDirty, s.segment = wire.StatusIdle, blockNone, false, segment{}
-	s.skipping, s.began, s.ended = false, false, false
+	s.skipping, s.ended, s.inBlock, s.inError = false, false, false, false
 	if s.verify == 0 {
 		s.saved = nil
 	}
@@ -311,7 +313,8 @@ func (s *Session) abandonReplay() {
 	}
 	s.clearQueue()
 	s.queue = append(s.queue, s.saved.queue...)
-	s.status, s.began, s.ended, s.skipping = s.saved.status, s.saved.began, s.saved.ended, s.saved.skipping
+	s.status, s.ended, s.skipping = s.saved.status, s.saved.ended, s.saved.skipping
+	s.inBlock, s.inError = s.saved.inBlock, s.saved.inError
 	s.settings.pending = slices.Clone(s.saved.pending)
 	s.delivered = s.saved.delivered
 	s.verify = 0

@@ -344,7 +344,7 @@ func (s *Session) expect(head, want byte) bool {
 func (s *Session) failed(head byte) {
 	s.copyIn = false
 	s.statements.describe = 0
-	if !s.begunBlock() {
+	if s.inError = s.inBlock; !s.inBlock {
 		s.settings.rollback() // an error outside a block undoes all that its unit did
 	}
 	s.ended = false
@@ -413,8 +413,8 @@ func (s *Session) ready(head, status byte) {
 		s.confused = true
 		s.clearQueue()
 	}
-	s.status = status
-	s.copyIn, s.ended, s.began, s.dropTag, s.acceptAck = false, false, false, false, false
+	s.setStatus(status)
+	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)
 	}

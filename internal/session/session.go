@@ -62,6 +62,7 @@ type Session struct {
 	skipBody  int    // bytes of a large message's body still to come, already decided on
 	dropBody  bool   // they are of no use any more: their upstream was lost
 
+	open     bool // the client has begun a segment of the extended protocol, and not sent its Sync
 	skipping bool // the server discards everything until Sync
 	copyIn   bool // the server reads CopyData
 	copied   bool // COPY was part of this unit
@@ -117,7 +118,8 @@ type Session struct {
 	local local  // the session answers itself
 	out   []byte // messages for the client that no server sent
 
-	began           bool       // a BEGIN was answered whose ReadyForQuery has not come
+	inBlock         bool       // behind what was answered the server is in a transaction block
+	inError         bool       // which has failed
 	ended           bool       // a COMMIT or ROLLBACK of the extended protocol was answered, its Sync was not
 	refusedReadOnly bool       // what is in flight was refused as read-only, and is lost
 	fault           wire.Error // what the last Event is about
@@ -177,6 +179,12 @@ func (s *Session) options() sqltext.Options {
 	return sqltext.Options{NonStandardStrings: s.params["standard_conforming_strings"] == "off"}
 }
 
+// setStatus is a transaction status that the client learns.
+func (s *Session) setStatus(status byte) {
+	s.status = status
+	s.inBlock, s.inError = status != wire.StatusIdle, status == wire.StatusFailed
+}
+
 func (s *Session) push(o op) {
 	s.queue = append(s.queue, o)
 	s.pushed++
@@ -191,6 +199,7 @@ func (s *Session) pop() {
 
 // clearQueue forgets all that is outstanding.
 func (s *Session) clearQueue() {
+	s.open = false
 	s.queue, s.head, s.large = s.queue[:0], 0, nil
 	s.evidence, s.probeStep, s.dropTag = s.evidence[:0], 0, false
 }
@@ -221,7 +230,8 @@ func (s *Session) endUnit() {
 		s.hash.Reset()
 		s.delivered = 0
 	}
-	s.verify, s.saved, s.replays, s.restarts = 0, nil, 0, 0
+	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
+	s.inBlock, s.inError, s.ended = false, false, false
 	s.copied, s.truncated, s.repeatErrors = false, false, false
 	s.unitState = s.state
 	if !s.Busy() {

@@ -24,7 +24,6 @@ type change struct {
 	op        sqltext.SettingOp
 	name, sql string
 	local     bool
-	listen    bool
 }
 
 // restore is the SQL that brings a fresh upstream to the client's settings, empty when there is nothing to set.
@@ -119,7 +118,7 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 			s.command(head, tag)
 		}
 	case 'B': // BEGIN
-		s.began = true
+		s.inBlock = true
 	case 'U': // UPDATE, UNLISTEN
 		if tag[1] == 'N' || s.callsSetConfig() {
 			s.command(head, tag)
@@ -147,20 +146,17 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 	}
 }
 
-// begunBlock reports whether a BEGIN was completed whose transaction is not over, in a unit whose ReadyForQuery has not come.
-func (s *Session) begunBlock() bool { return s.status != wire.StatusIdle || s.began }
-
 // command takes in a command that may have changed the session's state.
 func (s *Session) command(head byte, tag []byte) {
 	tag = bytes.TrimSuffix(tag, []byte{0})
 	word, _, _ := bytes.Cut(tag, []byte{' '})
 	switch string(word) {
 	case "COMMIT":
-		s.ended, s.began = head == wire.Execute, false
+		s.ended, s.inBlock, s.inError = head == wire.Execute, false, false
 		s.settings.commit()
 		return
 	case "START":
-		s.began = true
+		s.inBlock = true
 		return
 	case "FETCH", "CLOSE", "EXPLAIN", "SHOW", "VACUUM", "ANALYZE", "DROP", "CALL", "DO", "TRUNCATE", "LOCK":
 		if !s.callsSetConfig() {
@@ -206,7 +202,9 @@ func (s *Session) command(head byte, tag []byte) {
 			delete(s.listens, name)
 		}
 	case "PREPARE":
-		if name := wordAfter(sql, 1); name != "" && sqltext.Classify(sql, s.options()) == sqltext.Prepare {
+		if sqltext.Classify(sql, s.options()) == sqltext.PrepareTransaction {
+			s.inBlock = false
+		} else if name := wordAfter(sql, 1); name != "" {
 			s.statements.put(&Statement{name: unquote(name), SQL: sql})
 		}
 	case "DEALLOCATE":
@@ -231,9 +229,10 @@ func (s *Session) command(head byte, tag []byte) {
 func (s *Session) rolledBack(sql string) {
 	if sql != "" && sqltext.Classify(sql, s.options()) == sqltext.RollbackTo {
 		s.settings.rollbackTo(lastWord(sql))
+		s.inError = false
 		return
 	}
-	s.ended, s.began = s.headKind() == wire.Execute, false
+	s.ended, s.inBlock, s.inError = s.headKind() == wire.Execute, false, false
 	s.settings.rollback()
 }
 

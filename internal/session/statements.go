@@ -210,8 +210,8 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 // Missing lists the statements that the bytes which Client is given next refer to and the current upstream does not
 // have, those that they make themselves left out. It is nil at once for a session that has never moved.
 func (s *Session) Missing(p []byte) []*Statement {
-	if !s.Needs() {
-		return nil
+	if !s.Needs() || s.copyIn || s.open {
+		return nil // in an open segment everything is there: it was prepared ahead
 	}
 	if len(s.tail) > 0 {
 		p = append(bytes.Clone(s.tail), p...)
@@ -220,6 +220,22 @@ func (s *Session) Missing(p []byte) []*Statement {
 		p = p[min(s.skipBody, len(p)):]
 	}
 	return s.missing(p, s.statements.unit+1)
+}
+
+// endsOpen reports whether bytes of the client's leave a segment without its end. What it will need later cannot be prepared
+// then: that takes a Sync.
+func endsOpen(p []byte) bool {
+	open, whole := false, 0
+	eachMessage(p, func(msg []byte) {
+		switch msg[0] {
+		case wire.Query, wire.Sync, wire.FunctionCall:
+			open = false
+		case wire.Parse, wire.Bind, wire.Describe, wire.Execute, wire.Close:
+			open = true
+		}
+		whole += len(msg)
+	})
+	return open || whole < len(p)
 }
 
 // MissingForReplay is Missing for a replay: statements that the unit itself has made are left out.
@@ -281,6 +297,19 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 			}
 		}
 	}
+	for _, o := range s.outstanding() {
+		if msg := s.message(o); o.kind == wire.Parse && msg != nil {
+			name, _ := parseParts(msg)
+			made[string(name)] = true // it is on its way
+		}
+	}
+	if endsOpen(p) {
+		for _, name := range slices.Sorted(maps.Keys(t.named)) {
+			if t.named[name].Parse == nil {
+				need([]byte(name))
+			}
+		}
+	}
 	whole := 0
 	eachMessage(p, func(msg []byte) {
 		look(msg)
@@ -288,6 +317,11 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 	})
 	if rest := p[whole:]; len(rest) > wire.HeaderLen {
 		look(rest) // it may be passed on as it comes; the names stand at its beginning
+	}
+	if endsOpen(p) {
+		for _, name := range slices.Sorted(maps.Keys(t.named)) {
+			need([]byte(name))
+		}
 	}
 	return list
 }
