@@ -353,6 +353,12 @@ func (m *mount) prepareToWrite(p []byte) error {
 		if err := m.catchUp(); err != nil {
 			return err
 		}
+		switch {
+		case m.doubt:
+			m.stillWriter()
+		case m.confirm:
+			m.confirmAck()
+		}
 	}
 	if m.up != nil && !m.s.Waits() {
 		if missing := m.s.Missing(p); missing != nil {

@@ -40,6 +40,15 @@ func (e *NotLoggedInError) Unwrap() error {
 	return nil
 }
 
+// Timeout implements net.Error.
+func (e *NotLoggedInError) Timeout() bool {
+	var t net.Error
+	return errors.Is(e.Err, context.DeadlineExceeded) || errors.As(e.Err, &t) && t.Timeout()
+}
+
+// Temporary implements net.Error.
+func (e *NotLoggedInError) Temporary() bool { return false }
+
 // Login is one pool's way in to a cluster.
 type Login struct {
 	Cluster  *topology.Cluster

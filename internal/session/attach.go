@@ -75,6 +75,7 @@ type Mark struct {
 	evidence            int
 	plain               bool // no piece of a message was left over
 	skipping, copyIn    bool
+	copyEnded           bool
 	open                bool
 }
 
@@ -83,7 +84,7 @@ func (s *Session) Mark() Mark {
 	return Mark{
 		sent: s.sent, journal: len(s.journal), base: s.base, pushed: s.pushed, seq: s.seq, evidence: len(s.evidence),
 		plain: len(s.tail) == 0 && s.skipBody == 0, skipping: s.skipping,
-		copyIn: s.copyIn, open: s.open,
+		copyIn: s.copyIn, copyEnded: s.copyEnded, open: s.open,
 	}
 }
 
@@ -97,7 +98,7 @@ func (s *Session) Undo(m Mark) bool {
 	s.queue = s.queue[:len(s.queue)-n]
 	s.journal, s.sent = s.journal[:m.journal], m.sent
 	s.evidence = s.evidence[:min(m.evidence, len(s.evidence))]
-	s.skipping, s.copyIn, s.open = m.skipping, m.copyIn, m.open
+	s.skipping, s.copyIn, s.copyEnded, s.open = m.skipping, m.copyIn, m.copyEnded, m.open
 	s.segment, s.block = segment{}, blockUnknown
 	if !s.Busy() {
 		s.clearQueue()

@@ -63,7 +63,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	s.doubts, s.cause = nil, cause
 	s.wasSkipping, s.dropBody = skipping, s.skipBody > 0
 	s.probe = 0
-	defer func() { s.copyIn = false }()
+	defer func() { s.copyIn, s.copyEnded = false, false }()
 	switch {
 	case s.local.on:
 		return Idle, ReasonIdle

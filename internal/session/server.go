@@ -296,7 +296,7 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			s.pop()
 		}
 	case wire.CopyInResponse, wire.CopyBothResponse:
-		s.copyIn, s.copied = true, true
+		s.copyIn, s.copied, s.copyEnded = !s.copyEnded, true, false
 		s.dropSyncs()
 	case wire.CopyOutResponse:
 		s.copied = true
@@ -414,6 +414,7 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.setStatus(status)
+	s.copyEnded = false
 	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)
