@@ -325,7 +325,15 @@ func (m *mount) slowWrite(p []byte) (int, error) {
 		switch {
 		case m.end != nil:
 			return done, m.end
-		case m.gate || m.writing || m.closed || m.given || !m.s.Answering() && (m.up == nil || m.s.Waits()):
+		case m.gate || m.writing || m.closed || m.given:
+			continue
+		case m.doubt:
+			m.stillWriter()
+			continue
+		case m.confirm:
+			m.confirmAck()
+			continue
+		case !m.s.Answering() && (m.up == nil || m.s.Waits()):
 			continue
 		}
 		n, err := m.dispatch(p[done:])
@@ -349,18 +357,12 @@ func (m *mount) prepareToWrite(p []byte) error {
 			return err
 		}
 	}
-	if m.up != nil && m.s.Waits() {
+	if m.up != nil && m.s.Waits() && !m.doubt && !m.confirm {
 		if err := m.catchUp(); err != nil {
 			return err
 		}
-		switch {
-		case m.doubt:
-			m.stillWriter()
-		case m.confirm:
-			m.confirmAck()
-		}
 	}
-	if m.up != nil && !m.s.Waits() {
+	if m.up != nil && !m.s.Waits() && !m.doubt && !m.confirm {
 		if missing := m.s.Missing(p); missing != nil {
 			return m.prepare(missing)
 		}

@@ -465,7 +465,7 @@ func (m *mount) prepare(missing []*session.Statement) error {
 	if err := m.alone(u); err != nil || m.up != u {
 		return err
 	}
-	if err := m.quiesce(ctx); err != nil || m.up != u {
+	if err := m.quiesce(ctx); err != nil || m.up != u || m.doubt || m.confirm {
 		return err
 	}
 	u.Unread(m.hold)
@@ -546,10 +546,15 @@ func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition fu
 	for m.up == u && condition() && !m.doubt && !m.confirm {
 		buf := m.buffer()
 		h := copy(buf, m.hold)
-		m.mu.Unlock()
-		n, err := u.Read(buf[h:])
-		m.mu.Lock()
-		if n > 0 && m.up == u {
+		var n int
+		var err error
+		again := m.reshow
+		if m.reshow = false; !again {
+			m.mu.Unlock()
+			n, err = u.Read(buf[h:])
+			m.mu.Lock()
+		}
+		if (n > 0 || again) && m.up == u {
 			before, deliver := m.take(buf[:h+n], len(buf))
 			m.pend = append(append(m.pend, before...), buf[:deliver]...)
 		}

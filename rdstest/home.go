@@ -62,11 +62,9 @@ func (h *home) settle() error {
 	if err := account.mkdir(dir, 0o711); err != nil {
 		return fmt.Errorf("rdstest: make a directory: %w", err)
 	}
-	*h = home{
-		turn: h.turn, dir: dir, guard: guard, account: account,
-		binaries: make(map[string]binaries), templates: make(map[templateKey]string),
-		secrets: secrets{admin: randomHex(16), replication: randomHex(16)},
-	}
+	h.dir, h.guard, h.account = dir, guard, account
+	h.binaries, h.templates = make(map[string]binaries), make(map[templateKey]string)
+	h.secrets = secrets{admin: randomHex(16), replication: randomHex(16)}
 	return nil
 }
 

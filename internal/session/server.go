@@ -248,7 +248,9 @@ func (s *Session) acknowledges(head, kind byte, msg []byte) bool {
 	}
 	switch kind {
 	case wire.CommandComplete:
-		return bytes.HasPrefix(wire.Body(msg), []byte("COMMIT")) || head == wire.Query && s.status == wire.StatusIdle
+		tag := wire.Body(msg)
+		return bytes.HasPrefix(tag, []byte("COMMIT")) ||
+			head == wire.Query && s.status == wire.StatusIdle && !bytes.HasPrefix(tag, []byte("BEGIN"))
 	case wire.ReadyForQuery:
 		return len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle
 	}

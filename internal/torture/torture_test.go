@@ -1,0 +1,58 @@
+package torture_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/torture"
+	"github.com/fairlead-go/fairlead/rdstest"
+)
+
+// TestNothingIsLostDoubledOrTorn is the short form of `make torture`, which runs it.
+func TestNothingIsLostDoubledOrTorn(t *testing.T) {
+	if os.Getenv("FAIRLEAD_TORTURE") == "" {
+		t.Skip("it takes two minutes of a machine of its own: FAIRLEAD_TORTURE=1 runs it")
+	}
+	for name, cfg := range map[string]torture.Config{
+		"aurora, marker": {
+			Flavor: rdstest.Aurora, Mode: driver.ResolutionMarker, Failures: 4,
+			Faults: []string{"crash", "freeze", "kill-backend", "reset"},
+		},
+		"replication, lsn": {
+			Flavor: rdstest.Replication, Mode: driver.ResolutionLSN, Failures: 4,
+			Faults: []string{"failover", "crash-promoted", "partition-swallow", "cut-crash"},
+		},
+		"replication, marker": {
+			Flavor: rdstest.Replication, Mode: driver.ResolutionMarker, Failures: 2,
+			Faults: []string{"immediate", "switchover"},
+		},
+		"aurora, off": {
+			Flavor: rdstest.Aurora, Mode: driver.ResolutionOff, Failures: 1, Faults: []string{"fast"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			var progress bytes.Buffer
+			cfg.Progress, cfg.Workers = &progress, 5
+			result, err := torture.Run(ctx, cfg)
+			if result != nil && (err != nil || result.Bad()) {
+				result.Write(&progress)
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, progress.String())
+			}
+			if result.Bad() {
+				t.Errorf("callers were told what is not so:\n%s", progress.String())
+			}
+			if result.Total.Acked < 100 {
+				t.Errorf("only %d units were acknowledged: the load does nothing", result.Total.Acked)
+			}
+			t.Log(result.Line())
+		})
+	}
+}
