@@ -112,6 +112,11 @@ func (m *mount) Read(p []byte) (int, error) {
 			if err := m.wait(reads); err != nil {
 				return 0, err
 			}
+		case !m.ready:
+			// Nothing that the upstream sends is for the client before its startup message.
+			if err := m.wait(reads); err != nil {
+				return 0, err
+			}
 		case m.up == nil && !m.owes():
 			// An idle session needs no upstream until its next Write.
 			if err := m.wait(reads); err != nil {

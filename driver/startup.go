@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -78,15 +79,19 @@ func (m *mount) startSession(p, packet []byte) (int, error) {
 	if code, message := m.adoptSettings(msg.Parameters); code != "" {
 		return m.refuseStartup(p, code, message)
 	}
+	up := m.up
+	if up == nil {
+		return 0, net.ErrClosed // closed while the settings were being made
+	}
 	m.ready = true
-	m.s.Adopt(m.up.Params)
+	m.s.Adopt(up.Params)
 	m.s.ShowPID(m.pid)
 	if msg.ProtocolVersion&0xffff != 0 {
 		m.answer(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30})
 	}
 	m.answer(&pgproto3.AuthenticationOk{})
-	for _, name := range slices.Sorted(maps.Keys(m.up.Params)) {
-		m.answer(&pgproto3.ParameterStatus{Name: name, Value: m.up.Params[name]})
+	for _, name := range slices.Sorted(maps.Keys(up.Params)) {
+		m.answer(&pgproto3.ParameterStatus{Name: name, Value: up.Params[name]})
 	}
 	m.answer(&pgproto3.BackendKeyData{ProcessID: m.pid, SecretKey: m.key[:]})
 	m.answer(&pgproto3.ReadyForQuery{TxStatus: wire.StatusIdle})

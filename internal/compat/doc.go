@@ -1,13 +1,15 @@
 // Command compat runs pgx's own tests through Fairlead's driver and says where that differs from running them directly.
 //
 //	scripts/compat
-//	scripts/compat -run TestConnCopy
+//	scripts/compat -pkg pgconn -run TestConnCopy
 //
 // It copies the pgx module that go.mod names to a temporary folder and adds a hook to pgconn.ConnectConfig there, so that
-// every connection that a test makes is made by the driver. The driver is the one in this tree, compiled against that same
-// copy: its own logins pass the hook by. The test binaries are built once and run twice, with the hook off and on, against
-// a PostgreSQL server of their own that is set up as pgx's tests want it.
+// every connection that a test makes is made by the driver: the net.Conn under it is a mount, with no socket in between. The
+// driver is the one in this tree, compiled against that same copy; its own logins pass the hook by. The test binaries are
+// built once and run twice, with the hook off and on, against a PostgreSQL server of their own that is set up as pgx's tests
+// want it. Servers that a test plays itself are reached with topology=none, since they can be asked nothing.
 //
 // A test that passes directly and not through the driver is a difference. One that is understood stands in explained.txt with
-// its reason; any other one makes the exit status 1.
+// its reason; any other one that shows again when the test is run once more makes the exit status 1. With -shell no tests
+// are run, but a shell is started in which they can be.
 package main
