@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"database/sql"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -88,11 +89,14 @@ func TestAllocationsAreThoseOfPgx(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				allocs[i] = testing.AllocsPerRun(200, func() {
-					if err := c.run(db, prepared); err != nil {
-						t.Fatal(err)
-					}
-				})
+				allocs[i] = math.Inf(1)
+				for range 3 { // other goroutines of the process allocate too, now and then
+					allocs[i] = min(allocs[i], testing.AllocsPerRun(200, func() {
+						if err := c.run(db, prepared); err != nil {
+							t.Fatal(err)
+						}
+					}))
+				}
 				_ = prepared.Close()
 			}
 			if allocs[1] > allocs[0] {
