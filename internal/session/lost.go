@@ -103,12 +103,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	}
 	if held := s.held(); held != "" {
 		s.forgetState()
-		s.answerFrom(&Problem{
-			Code:    CodeStateLost,
-			Message: "fairlead: the session moved to another server and lost state that cannot be carried over: " + held,
-			Detail:  cause,
-			Hint:    "The session is usable; set up again what it needs, then repeat the statement, which was not run.",
-		})
+		s.answerFrom(stateLost(held, cause))
 		s.answerUnsent()
 		return Answered, ReasonState
 	}
@@ -126,6 +121,15 @@ func (s *Session) openTransaction() bool {
 func (s *Session) untouched() bool {
 	points, sound := s.commitPoints()
 	return sound && len(points) == 0 && s.repeatable()
+}
+
+func stateLost(held, cause string) *Problem {
+	return &Problem{
+		Code:    CodeStateLost,
+		Message: "fairlead: the session moved to another server and lost state that cannot be carried over: " + held,
+		Detail:  cause,
+		Hint:    "The session is usable; set up again what it needs, then repeat the statement, which has had no effect.",
+	}
 }
 
 // inFlight is the verdict on work in flight that may have had an effect.
@@ -230,6 +234,9 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 		s.setStatus(wire.StatusFailed)
 	}
 	lost := s.transactionLost(cause)
+	if held := s.held(); held != "" && len(points) == 0 && s.status == wire.StatusIdle {
+		lost = stateLost(held, cause)
+	}
 	if given != nil {
 		lost = given
 	}
