@@ -84,7 +84,7 @@ func TestGormGoesOnAcrossFailovers(t *testing.T) {
 	}
 	stay := errors.New("stay")
 	err = db.Transaction(func(tx *gorm.DB) error {
-		if err := tx.Delete(&found).Error; err != nil {
+		if err := tx.Delete(&port{}, "ship_id = ?", found.ID).Error; err != nil {
 			return err
 		}
 		return stay
