@@ -95,6 +95,7 @@ func failover(t testing.TB, c *rdstest.Cluster) {
 func TestIdleSessionsMoveToTheNewWriterUnseen(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	flavors(t, func(t *testing.T, c *rdstest.Cluster, dsn string) {
+		installMarker(t, c) // what is written before the loss is noticed is decided
 		ctx := testContext(t)
 		db := open(t, c, dsn)
 		mustExec(t, db, "create table t (a int)")
@@ -201,6 +202,7 @@ func TestAReadInFlightGoesOnWhereItWas(t *testing.T) {
 
 func TestATransactionGoesOnWhereItWas(t *testing.T) {
 	flavors(t, func(t *testing.T, c *rdstest.Cluster, dsn string) {
+		installMarker(t, c) // what is written before the loss is noticed is decided
 		ctx := testContext(t)
 		db := open(t, c, dsn)
 		db.SetMaxOpenConns(1)
