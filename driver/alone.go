@@ -1,0 +1,203 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/wire"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// prepare makes statements on the upstream that the session has, before it is given work that uses them.
+func (m *mount) prepare(missing []*session.Statement) error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	if err := m.quiesce(ctx); err != nil || m.up != u || m.doubt || m.confirm {
+		return err
+	}
+	u.Unread(m.hold)
+	m.hold = m.hold[:0]
+	m.mu.Unlock()
+	err := prepareAll(ctx, u, missing)
+	m.mu.Lock()
+	var refused *refusal
+	switch {
+	case m.up != u:
+		return nil
+	case err == nil:
+		for _, st := range missing {
+			m.s.Restored(st)
+		}
+	case errors.As(err, &refused):
+		for _, st := range missing {
+			m.s.Restored(st)
+		}
+		m.detach(true)
+		m.s.FailNext(refused.Problem)
+	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
+		m.lose(err)
+		return os.ErrDeadlineExceeded
+	default:
+		m.lose(lossOf(u, err))
+	}
+	return nil
+}
+
+// alone has a Read that is inside the upstream leave it. The gate is taken.
+func (m *mount) alone(u *backend.Upstream) error {
+	for m.reading && m.up == u {
+		_ = u.SetReadDeadline(time.Unix(1, 0))
+		if err := m.wait(writes); err != nil {
+			return err
+		}
+	}
+	if m.up == u {
+		_ = u.SetReadDeadline(time.Time{})
+	}
+	return nil
+}
+
+// quiesce reads all answers that are outstanding. It makes the server send them first: without a Sync it may keep them.
+func (m *mount) quiesce(ctx context.Context) error {
+	if !m.s.Busy() {
+		return nil
+	}
+	u := m.up
+	if _, err := u.Write([]byte{wire.Flush, 0, 0, 0, 4}); err != nil {
+		m.lose(lossOf(u, err))
+		return nil
+	}
+	return m.readWhile(ctx, u, m.s.Busy)
+}
+
+// catchUp sees a replay through before the client's next messages are taken.
+func (m *mount) catchUp() error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	err := m.readWhile(ctx, u, func() bool { return m.s.Waits() && !m.more })
+	if err == nil && m.up == u && m.more {
+		m.more = false
+		m.send(m.s.Proceed())
+	}
+	return err
+}
+
+// readWhile takes in what the upstream sends while the condition holds; the client gets it later.
+func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
+	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for m.up == u && condition() && !m.doubt && !m.confirm {
+		buf := m.buffer()
+		h := copy(buf, m.hold)
+		var n int
+		var err error
+		again := m.reshow
+		if m.reshow = false; !again {
+			m.mu.Unlock()
+			n, err = u.Read(buf[h:])
+			m.mu.Lock()
+		}
+		if (n > 0 || again) && m.up == u {
+			before, deliver := m.take(buf[:h+n], len(buf))
+			m.pend = append(append(m.pend, before...), buf[:deliver]...)
+		}
+		if err != nil && m.up == u {
+			if context.Cause(ctx) != nil && isTimeout(err) {
+				m.lose(err)
+				return os.ErrDeadlineExceeded
+			}
+			m.lose(lossOf(u, err))
+		}
+	}
+	return nil
+}
+
+// peek looks whether an upstream that was not heard of for a while has died meanwhile. What it sent is taken in.
+func (m *mount) peek() {
+	u := m.up
+	if m.reading || !u.Readable() {
+		return
+	}
+	ctx, leave := m.enter(writes)
+	defer leave()
+	for m.up == u && u.Readable() && ctx.Err() == nil {
+		_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
+		buf := m.buffer()
+		h := copy(buf, m.hold)
+		m.mu.Unlock()
+		n, err := u.Read(buf[h:])
+		m.mu.Lock()
+		if n > 0 && m.up == u {
+			before, deliver := m.take(buf[:h+n], len(buf))
+			m.pend = append(append(m.pend, before...), buf[:deliver]...)
+		}
+		if err != nil && !isTimeout(err) && m.up == u && ctx.Err() == nil {
+			m.lose(lossOf(u, err))
+		}
+	}
+}
+
+// stillWriter finds out what a 25006 means: a read-only transaction of the client's own, or a server that is not the
+// writer any more. A statement that was refused so has had no effect.
+func (m *mount) stillWriter() {
+	u := m.up
+	m.doubt, m.reshow = false, true
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+		m.s.AcceptReadOnly()
+		return
+	}
+	ctx, leave := m.enter(reads)
+	defer leave()
+	ticket := m.pool.login.Cluster.Suspect(u.Instance.ID, errors.New("it refused a write as read-only (25006)"))
+	m.mu.Unlock()
+	in, _, err := m.pool.login.Cluster.Pick(ctx, topology.WantWriter, ticket)
+	m.mu.Lock()
+	if m.up != u {
+		return
+	}
+	if err != nil || in.ID == u.Instance.ID {
+		m.s.AcceptReadOnly()
+		return
+	}
+	m.s.Refused()
+	m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+}
+
+// confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
+// server that was frozen while another one took over may have sent it.
+func (m *mount) confirmAck() {
+	u := m.up
+	m.confirm, m.reshow = false, true
+	cluster := m.pool.login.Cluster
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+		m.s.AcceptAck()
+		return
+	}
+	ctx, leave := m.enter(reads)
+	defer leave()
+	m.mu.Unlock()
+	in, _, err := cluster.Pick(ctx, topology.WantWriter, cluster.Now())
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil && sameServer(in, u.Instance):
+		m.s.AcceptAck()
+	case err == nil:
+		m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+	default:
+		m.lose(fmt.Errorf("%s could not be confirmed as the writer: %w", u.Instance.ID, err))
+	}
+}
