@@ -9,7 +9,7 @@ help: ## show this list
 setup: ## install what is missing on this machine (PostgreSQL)
 	@scripts/setup
 
-demo: setup ## kill a writer under load, three ways side by side; a table and out/demo.svg
+demo: setup ## kill a writer under load, three ways side by side; a table and out/fairlead-demo.svg
 	$(GO) run ./cmd/fairlead demo
 
 test: setup ## every test

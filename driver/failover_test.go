@@ -92,6 +92,22 @@ func failover(t testing.TB, c *rdstest.Cluster) {
 	}
 }
 
+// connections takes so many connections out of the pool, each of which has been used, for the length of the test.
+func connections(t testing.TB, db *sql.DB, n int) []*sql.Conn {
+	t.Helper()
+	list := make([]*sql.Conn, n)
+	for i := range list {
+		conn, err := db.Conn(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		mustExec(t, conn, "select 1")
+		list[i] = conn
+	}
+	return list
+}
+
 func TestIdleSessionsMoveToTheNewWriterUnseen(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	flavors(t, func(t *testing.T, c *rdstest.Cluster, dsn string) {
@@ -99,16 +115,7 @@ func TestIdleSessionsMoveToTheNewWriterUnseen(t *testing.T) {
 		ctx := testContext(t)
 		db := open(t, c, dsn)
 		mustExec(t, db, "create table t (a int)")
-		var conns []*sql.Conn
-		for range 8 {
-			conn, err := db.Conn(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			mustExec(t, conn, "select 1")
-			conns = append(conns, conn)
-		}
+		conns := connections(t, db, 8)
 		for round := range 2 {
 			failover(t, c)
 			for i, conn := range conns {
@@ -273,16 +280,7 @@ func TestAFrozenWriterIsLeftBehind(t *testing.T) {
 		ctx := testContext(t)
 		db := open(t, c, dsn)
 		mustExec(t, db, "create table t (a int)")
-		var conns []*sql.Conn
-		for range 4 {
-			conn, err := db.Conn(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			mustExec(t, conn, "select 1")
-			conns = append(conns, conn)
-		}
+		conns := connections(t, db, 4)
 		old := c.Writer()
 		if err := c.Freeze(ctx, old); err != nil {
 			t.Fatal(err)
