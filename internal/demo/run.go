@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -71,7 +73,8 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	for _, stmt := range schema {
+	// The markers are for fairlead; the others do not know of them.
+	for _, stmt := range slices.Concat(schema, []string{commit.Migration()}) {
 		if _, err := conn.Exec(ctx, stmt); err != nil {
 			return fmt.Errorf("demo: prepare the tables: %w", err)
 		}
