@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -97,8 +98,8 @@ func (c *sharedCluster) failedOver(f topology.Failover) {
 	}
 }
 
-// clusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a DialFunc of
-// their own share only with themselves, since nothing tells where such a function leads.
+// clusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a dialer or a
+// lookup function of their own share only with themselves, since nothing tells where such a function leads.
 func clusterKey(p *pool) string {
 	hosts := make([]string, 0, 4)
 	for _, ep := range p.login.Seeds() {
@@ -107,8 +108,13 @@ func clusterKey(p *pool) string {
 	slices.Sort(hosts)
 	key := fmt.Sprintf("%s|%s|%s|%v|%v|%p", strings.Join(hosts, ","), p.cfg.Topology, p.cfg.InstanceHostPattern,
 		p.cfg.TopologyRefreshInterval, p.cfg.ProbeTimeout, p.cfg.Resolver)
-	if p.cfg.DialFunc != nil {
+	if p.cfg.DialFunc != nil || p.cfg.waysOf() != p.cfg.pgxWays {
 		key += fmt.Sprintf("|%p", p)
 	}
 	return key
+}
+
+// waysOf tells the functions of Conn apart, as far as Go lets one: by their code.
+func (c *Config) waysOf() [2]uintptr {
+	return [2]uintptr{reflect.ValueOf(c.Conn.DialFunc).Pointer(), reflect.ValueOf(c.Conn.LookupFunc).Pointer()}
 }
