@@ -92,6 +92,7 @@ func (p *pool) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.holders--; p.holders == 0 {
+		p.login.Rest()
 		p.leave()
 		p.leave = nil
 	}
