@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"net"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,7 +53,7 @@ func (c *Config) mount() mount.Config {
 	}
 	want, validate := c.TargetSessionAttrs.want()
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, OwnDial: c.DialFunc != nil, Want: want, Validate: validate,
+		Name: c.clusterName(), Login: login, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,
@@ -63,6 +64,11 @@ func (c *Config) mount() mount.Config {
 		m.OnFailover = func(f topology.Failover) { c.OnFailover(failoverEvent(f)) }
 	}
 	return m
+}
+
+// waysOf tells the functions of Conn apart, as far as Go lets one: by their code.
+func (c *Config) waysOf() [2]uintptr {
+	return [2]uintptr{reflect.ValueOf(c.Conn.DialFunc).Pointer(), reflect.ValueOf(c.Conn.LookupFunc).Pointer()}
 }
 
 // want is what the attributes ask of an instance, and how a connection that no topology vouches for is asked.

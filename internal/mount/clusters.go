@@ -29,7 +29,7 @@ type sharedCluster struct {
 
 // join attaches a pool to its cluster, which is opened for the first and closed after the last.
 func (s *clusterSet) join(p *Pool) (shared *sharedCluster, leave func(), err error) {
-	key := clusterKey(p)
+	key := p.ClusterKey()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shared = s.open[key]
@@ -97,9 +97,9 @@ func (c *sharedCluster) failedOver(f topology.Failover) {
 	}
 }
 
-// clusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a DialFunc of
-// their own share only with themselves, since nothing tells where such a function leads.
-func clusterKey(p *Pool) string {
+// ClusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a dialer or a
+// lookup function of their own share only with themselves, since nothing tells where such a function leads.
+func (p *Pool) ClusterKey() string {
 	hosts := make([]string, 0, 4)
 	for _, ep := range p.login.Seeds() {
 		hosts = append(hosts, strings.ToLower(ep.String()))
