@@ -21,9 +21,10 @@ type Pool struct {
 	login   *backend.Login
 	metrics *metrics
 
-	modes  modes
-	ids    atomic.Uint64
-	mounts sync.Map // uint64 -> *Conn
+	readBack string // the query for the settings that are tracked
+	modes    modes
+	ids      atomic.Uint64
+	mounts   sync.Map // uint64 -> *Conn
 
 	mu      sync.Mutex
 	holders int
@@ -36,7 +37,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m}, nil
+	return &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
 }
 
 // Hold keeps the cluster watched until Release.

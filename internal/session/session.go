@@ -46,6 +46,9 @@ type Session struct {
 
 	// RefuseLocks has transactions with explicit locks not replayed.
 	RefuseLocks bool
+	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. Otherwise a session that
+	// has called one outside a transaction is not moved to another server.
+	TrustFunctions bool
 
 	status byte // transaction status that the client last saw in a ReadyForQuery
 
@@ -105,6 +108,7 @@ type Session struct {
 	doubts        []doubt
 	undecidedFrom int    // outstanding segment from which on nothing can be decided; -1: none
 	cause         string // why the upstream was lost
+	obstacle      string // what keeps the work from being carried over
 	wasSkipping   bool   // it was discarding everything until Sync then
 
 	statements statements
@@ -116,8 +120,9 @@ type Session struct {
 	pid      uint32 // of the upstream
 	shownPID uint32 // that the client was given
 
-	local local  // the session answers itself
-	out   []byte // messages for the client that no server sent
+	local local    // the session answers itself
+	owed  *Problem // what the first statement behind that is answered with
+	out   []byte   // messages for the client that no server sent
 
 	inBlock         bool       // behind what was answered the server is in a transaction block
 	inError         bool       // which has failed
