@@ -45,7 +45,7 @@ func (t *tokens) queryOfCreate() int {
 // notCalled are the words that the grammar knows and that are neither reserved nor functions when a parenthesis follows.
 var notCalled = map[string]bool{
 	"by": true, "conflict": true, "cube": true, "filter": true, "insert": true, "key": true, "materialized": true, "over": true,
-	"rollup": true, "set": true, "sets": true, "within": true,
+	"rollup": true, "second": true, "set": true, "sets": true, "within": true,
 }
 
 // callsUnknown reports whether the i-th token, which stands before a parenthesis, is the name of a function that is not
@@ -86,12 +86,13 @@ func (c *catalog) callsUnknown(t *tokens, i int) bool {
 
 // namesColumns reports whether what stands in the parenthesis behind a name are the columns of a relation or an alias.
 func (t *tokens) namesColumns(c *catalog, start, i int) bool {
+	if start == 0 {
+		return true // the first word is the statement's own
+	}
 	if t.isWord(start-1, "into", "as", "recursive", "on", "only", "tablesample") {
 		return true
 	}
 	switch prev := t.at(start - 1); {
-	case start == 0:
-		return false
 	case prev.kind == tokQuoted, t.is(start-1, ")"):
 		return true // an alias without AS
 	case prev.kind == tokWord:
