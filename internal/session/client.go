@@ -179,6 +179,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
+		s.copyFailed = s.copyIn && kind == wire.CopyFail
 		s.copyEnded, s.copyEnd = !s.copyIn, s.pushed // a client need not wait for the CopyInResponse
 		s.open, s.copyIn = false, false
 		return

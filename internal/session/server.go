@@ -418,7 +418,7 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.setStatus(status)
-	s.copyEnded = false
+	s.copyEnded, s.copyFailed = false, false
 	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)

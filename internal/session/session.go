@@ -65,14 +65,15 @@ type Session struct {
 	skipBody  int    // bytes of a large message's body still to come, already decided on
 	dropBody  bool   // they are of no use any more: their upstream was lost
 
-	open      bool   // the client has begun a segment of the extended protocol, and not sent its Sync
-	skipping  bool   // the server discards everything until Sync
-	copyIn    bool   // the server reads CopyData
-	copyEnded bool   // CopyDone or CopyFail was sent before the server had asked for data
-	copyEnd   uint64 // how many requests had been pushed then
-	copied    bool   // COPY was part of this unit
-	unitSets  bool   // set_config may have been called in this unit
-	confused  bool   // a response came that no request explains
+	open       bool   // the client has begun a segment of the extended protocol, and not sent its Sync
+	skipping   bool   // the server discards everything until Sync
+	copyIn     bool   // the server reads CopyData
+	copyEnded  bool   // CopyDone or CopyFail was sent before the server had asked for data
+	copyFailed bool   // the client has given up the COPY of the first outstanding segment
+	copyEnd    uint64 // how many requests had been pushed then
+	copied     bool   // COPY was part of this unit
+	unitSets   bool   // set_config may have been called in this unit
+	confused   bool   // a response came that no request explains
 
 	hash      maphash.Hash
 	delivered int64 // canonical bytes of this unit given to the client
