@@ -44,7 +44,9 @@ func TestNoFormatShowsASecret(t *testing.T) {
 func TestAChainPassesOnFromWhatWasRefused(t *testing.T) {
 	a, b := Static(Credential{Password: NewSecret("a")}), Static(Credential{Password: NewSecret("b")})
 	broken := Func(func(context.Context, Target, []Refusal) (*Credential, error) { return nil, errBroken })
-	stubborn := Func(func(context.Context, Target, []Refusal) (*Credential, error) { return &Credential{Password: NewSecret("a")}, nil })
+	stubborn := Func(func(context.Context, Target, []Refusal) (*Credential, error) {
+		return &Credential{Password: NewSecret("a")}, nil
+	})
 	p := Chain(broken, a, stubborn, b)
 	var refused []Refusal
 	for _, want := range []string{"a", "b"} {
