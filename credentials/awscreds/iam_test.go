@@ -35,7 +35,7 @@ func mustGive(t *testing.T, p credentials.Provider, to credentials.Target, refus
 }
 
 func check(s *fakeaws.Server, c *credentials.Credential, to credentials.Target, region string) error {
-	return s.VerifyToken(c.Password.Reveal(), fakeaws.TokenTarget{Hosts: []string{to.Host}, Port: to.Port, Region: region, User: to.User})
+	return s.VerifyToken(c.Password.Reveal(), []string{to.Host}, to.Port, region, to.User)
 }
 
 func TestATokenIsForTheHostPortRegionAndUser(t *testing.T) {

@@ -6,7 +6,7 @@
 //		t.Setenv(name, value) // AWS_ENDPOINT_URL_SECRETS_MANAGER and others: the real SDK finds it
 //	}
 //	secret := s.CreateSecret("prod/app", `{"username":"app","password":"first"}`)
-//	c := rdstest.Start(t, rdstest.Config{IAM: s})
+//	c := rdstest.Start(t, rdstest.Config{IAM: s.VerifyToken})
 //
 // Requests must be signed, by a key that the server knows, for the time that it is by its clock. It can be slow, out of
 // order or throttled, and it counts what is asked of it.

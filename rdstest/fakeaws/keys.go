@@ -52,26 +52,19 @@ func (s *Server) RotateKey(life time.Duration) {
 	})
 }
 
-// TokenTarget is what a token has to be for.
-type TokenTarget struct {
-	Hosts        []string // any of these names
-	Port         uint16
-	Region, User string
-}
-
 // VerifyToken does what RDS does with the password of a user that has the role rds_iam: it signs again what the token says,
-// and compares.
-func (s *Server) VerifyToken(token string, t TokenTarget) error {
+// and compares. The token has to be for one of the hosts. It is an rdstest.IAM.
+func (s *Server) VerifyToken(token string, hosts []string, port uint16, region, user string) error {
 	u, err := url.Parse("https://" + token)
 	if err != nil {
 		return errors.New("fakeaws: the token is no URL")
 	}
-	if !slices.Contains(t.Hosts, strings.ToLower(u.Hostname())) || u.Port() != strconv.Itoa(int(t.Port)) {
-		return fmt.Errorf("fakeaws: the token is for %s, and this is %v, port %d", u.Host, t.Hosts, t.Port)
+	if !slices.Contains(hosts, strings.ToLower(u.Hostname())) || u.Port() != strconv.Itoa(int(port)) {
+		return fmt.Errorf("fakeaws: the token is for %s, and this is %v, port %d", u.Host, hosts, port)
 	}
 	q := u.Query()
-	if q.Get("Action") != "connect" || q.Get("DBUser") != t.User {
-		return fmt.Errorf("fakeaws: the token is for user %q, and this is %q", q.Get("DBUser"), t.User)
+	if q.Get("Action") != "connect" || q.Get("DBUser") != user {
+		return fmt.Errorf("fakeaws: the token is for user %q, and this is %q", q.Get("DBUser"), user)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,12 +73,12 @@ func (s *Server) VerifyToken(token string, t TokenTarget) error {
 	if err != nil || age >= tokenLife || age < -clockTolerance || q.Get("X-Amz-Expires") != "900" {
 		return fmt.Errorf("fakeaws: the token is %v old", age)
 	}
-	key, region, err := s.keyOf(q.Get("X-Amz-Credential"), at, "rds-db")
+	key, signed, err := s.keyOf(q.Get("X-Amz-Credential"), at, "rds-db")
 	if err != nil {
 		return err
 	}
-	if region != t.Region {
-		return fmt.Errorf("fakeaws: the token is for region %s, and this is %s", region, t.Region)
+	if signed != region {
+		return fmt.Errorf("fakeaws: the token is for region %s, and this is %s", signed, region)
 	}
 	if q.Get("X-Amz-Security-Token") != key.SessionToken {
 		return errors.New("fakeaws: the session token is not the key's")
@@ -96,11 +89,11 @@ func (s *Server) VerifyToken(token string, t TokenTarget) error {
 	if err != nil {
 		return errors.New("fakeaws: the token is no URL")
 	}
-	signed, _, err := v4.NewSigner().PresignHTTP(req.Context(), key.aws(), req, hashOf(nil), "rds-db", region, at)
+	uri, _, err := v4.NewSigner().PresignHTTP(req.Context(), key.aws(), req, hashOf(nil), "rds-db", region, at)
 	if err != nil {
 		return fmt.Errorf("fakeaws: sign again: %w", err)
 	}
-	got, err := url.Parse(signed)
+	got, err := url.Parse(uri)
 	if err != nil || got.Query().Get("X-Amz-Signature") != want {
 		return errors.New("fakeaws: the signature is not the key's")
 	}
