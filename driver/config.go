@@ -134,6 +134,7 @@ type Config struct {
 	OnFailover func(FailoverEvent)
 
 	parsed   bool            // this Config came from ParseConfig
+	pgxWays  [2]uintptr      // the code of the dialer and the resolver that pgx put into Conn
 	disabled bool            // FAIRLEAD_DISABLE was set
 	rest     string          // the DSN without our parameters, as it was given
 	ambient  map[string]bool // our parameters that the environment or a service file sets; never changed

@@ -38,6 +38,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		return nil, withoutDSN(err, d)
 	}
 	c.Conn = c.Pool.ConnConfig
+	c.pgxWays = c.waysOf()
 	service := d.service()
 	for key := range poolInstead {
 		if _, ok := service[key]; ok || slices.Contains(d.keys, key) {

@@ -297,9 +297,11 @@ func TestMistakesAreToldInSeconds(t *testing.T) {
 		{"wrong password", c.DSN(), func(cfg *driver.Config) { cfg.Conn.Password = "wrong-secret" }, []string{"28P01"}},
 		{"unknown database", c.DSN(), func(cfg *driver.Config) { cfg.Conn.Database = "nowhere" }, []string{"3D000"}},
 		{"a certificate of another authority", strings.Replace(c.DSN(), c.CAFile(), other.CAFile(), 1), nil, []string{"certificate"}},
-		{"nobody there", "postgres://app:x@127.0.0.1:1/app?failover_timeout=1s", nil, []string{"refused"}},
-		{"no such host", "postgres://app:x@nowhere.invalid/app?failover_timeout=1s", nil, []string{"nowhere.invalid"}},
-		{"only a reader", strings.Replace(other.InstanceDSN(other.Readers()[0]), "?", "?failover_timeout=1s&", 1), nil, []string{"no writer", "standby", "recovery"}},
+		{"nobody there", "postgres://app:x@127.0.0.1:1/app?connect_timeout=1", nil, []string{"refused"}},
+		{"no such host", "postgres://app:x@nowhere.invalid/app?connect_timeout=1", nil, []string{"nowhere.invalid"}},
+		{"only a reader", strings.Replace(other.InstanceDSN(other.Readers()[0]), "?", "?connect_timeout=1&", 1), func(cfg *driver.Config) { cfg.Resolver = config(t, other, other.DSN()).Resolver }, []string{"recovery"}},
+		{"a login of another kind", c.DSN() + "&require_auth=md5", nil, []string{"require_auth"}},
+		{"channel binding without TLS", strings.Replace(c.DSN(), "sslmode=verify-full", "sslmode=disable&channel_binding=require", 1), nil, []string{"channel binding"}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			cfg := config(t, c, m.dsn)

@@ -190,6 +190,25 @@ func TestAuroraFailsOverAndBack(t *testing.T) {
 	})
 }
 
+// A promotion can be over before any reader was asked. Then the new writer's claim waits for what the old one has to say, and
+// the old one is to be asked where it was: the cluster's endpoint, where it answered once, is not asked again.
+func TestAPromotionThatNobodySawIsBelievedOnceTheOldWriterIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := auroraNamed(3)
+		c := w.watch(t, nil)
+		pick(t, c, WantWriter, 0, time.Second)
+		time.Sleep(10 * time.Second)
+		w.crash(1)
+		w.failover(2, "")
+		ticket := c.Suspect("1", errGone)
+		began := time.Now()
+		in, _ := pick(t, c, WantWriter, ticket, time.Minute)
+		if d := time.Since(began); in.ID != "2" || d > 100*time.Millisecond {
+			t.Fatalf("writer %s after %v", in.ID, d)
+		}
+	})
+}
+
 func TestAThawedAuroraWriterIsNotBelieved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := auroraNamed(3)

@@ -141,18 +141,29 @@ func (m *monitor) byEndpoint(ep Endpoint) *target {
 	return nil
 }
 
-// byID returns the target by which an instance is best asked: a member's own endpoint, unless only another one works.
+// byID returns the target by which an instance is best asked: a member's own endpoint, unless that fails and a seed has
+// answered as this instance since.
 func (m *monitor) byID(id string) *target {
 	var best *target
 	for _, t := range m.targets {
-		if t.id != id {
-			continue
-		}
-		if best == nil || best.err != nil && t.err == nil && t.answer != nil || best.seed && !t.seed && t.err == nil {
+		if t.id == id && (best == nil || t.better(best)) {
 			best = t
 		}
 	}
 	return best
+}
+
+// better tells whether the instance behind both is better asked here.
+func (t *target) better(than *target) bool {
+	if t.seed == than.seed {
+		return false
+	}
+	own, seed := t, than
+	if t.seed {
+		own, seed = than, t
+	}
+	outdone := own.err != nil && seed.err == nil && seed.answered > own.answered
+	return t.seed == outdone
 }
 
 // writer returns the target of the current epoch's writer.

@@ -2,10 +2,10 @@ package topology
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -36,7 +36,7 @@ type postgresSession struct {
 func (p *postgresProber) Open(ctx context.Context, ep Endpoint, addrs []netip.Addr) (Session, error) {
 	conn, err := p.connect(ctx, ep, addrs)
 	if err != nil {
-		if refusesLogin(err) {
+		if RefusesLogin(err) {
 			return nil, &LoginRefusedError{Err: err}
 		}
 		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == "53300" {
@@ -114,20 +114,29 @@ func (s *postgresSession) introduce(ctx context.Context) error {
 	return nil
 }
 
-// refusesLogin tells errors of a login that will be the same next time from those that may pass.
-func refusesLogin(err error) bool {
+// RefusesLogin reports whether a login by pgconn failed in a way that will be the same next time: the server refuses the
+// user, the database or a parameter, a certificate does not verify, or the configuration does not allow what the server
+// offers. What the network does, a server that starts or stops, and errors that are not pgconn's may pass.
+func RefusesLogin(err error) bool {
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		return strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000" || pg.Code == "42501"
+		switch pg.Code {
+		case "3D000", "42501", "42704", "0A000", "55000":
+			return true
+		}
+		return strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "22")
 	}
-	var (
-		verify  *tls.CertificateVerificationError
-		unknown x509.UnknownAuthorityError
-		name    x509.HostnameError
-		alert   tls.AlertError
-		record  tls.RecordHeaderError
-	)
-	return errors.As(err, &verify) || errors.As(err, &unknown) || errors.As(err, &name) || errors.As(err, &alert) ||
-		errors.As(err, &record) || strings.Contains(err.Error(), "server refused TLS connection")
+	connect := (*pgconn.ConnectError)(nil)
+	return errors.As(err, &connect) && !mayPass(err)
+}
+
+// mayPass tells what the network did from what two programs could not agree on.
+func mayPass(err error) bool {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "remote error" {
+		return false // a TLS alert of the server's
+	}
+	network := (net.Error)(nil)
+	return errors.As(err, &network) || errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // milliseconds reads a number of them as a duration; -1 if there is none.

@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -314,13 +316,26 @@ func TestWhichLoginsAreRefused(t *testing.T) {
 		want bool
 	}{
 		{code("28P01"), true}, {code("28000"), true}, {code("3D000"), true}, {code("42501"), true},
+		{code("22023"), true}, {code("55000"), true},
 		{code("57P03"), false}, {code("53300"), false}, {code("57P01"), false}, {code("08006"), false},
-		{fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}), true},
-		{fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{}}), true},
-		{errors.New("server refused TLS connection"), true},
-		{context.DeadlineExceeded, false}, {net.ErrClosed, false},
+		{errors.New("not pgconn's"), false},
 	} {
-		if got := refusesLogin(tc.err); got != tc.want {
+		if got := RefusesLogin(tc.err); got != tc.want {
+			t.Errorf("%v: %v", tc.err, got)
+		}
+	}
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("tls: %w", x509.UnknownAuthorityError{}), false},
+		{fmt.Errorf("tls: %w", x509.HostnameError{Certificate: &x509.Certificate{}}), false},
+		{errors.New("server refused TLS connection"), false},
+		{fmt.Errorf("tls: %w", &net.OpError{Op: "remote error", Err: errors.New("bad certificate")}), false},
+		{context.DeadlineExceeded, true}, {context.Canceled, true}, {net.ErrClosed, true}, {io.EOF, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true}, {&net.DNSError{Err: "no such host"}, true},
+	} {
+		if got := mayPass(tc.err); got != tc.want {
 			t.Errorf("%v: %v", tc.err, got)
 		}
 	}

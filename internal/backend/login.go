@@ -8,8 +8,9 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -58,6 +59,8 @@ type Login struct {
 	base     *pgconn.Config
 	hosts    []host
 	validate pgconn.ValidateConnectFunc
+	reached  atomic.Bool // a login has succeeded
+	ahead    ahead
 }
 
 // host is how one host of the DSN is to be reached: with several TLS configurations for sslmode=prefer and allow.
@@ -83,6 +86,7 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 		base.RuntimeParams = make(map[string]string)
 	}
 	l := &Login{Want: want, base: base, validate: validate}
+	l.ahead.login = l
 	add := func(h string, port uint16, t *tls.Config) {
 		ep := topology.Endpoint{Host: h, Port: port}
 		for i := range l.hosts {
@@ -143,6 +147,9 @@ func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config 
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
+			if network := (net.Error)(nil); !errors.As(err, &network) {
+				err = &net.OpError{Op: "dial", Net: "tcp", Err: err} // a user's DialFunc may return any
+			}
 			return nil, err
 		}
 		return &countedConn{Conn: conn}, nil
@@ -157,30 +164,47 @@ func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.A
 	return pgconn.ConnectConfig(ctx, cfg)
 }
 
+// errUnheard ends a login to a cluster of which no writer was ever seen.
+var errUnheard = errors.New("connect_timeout is over, and no writer was ever seen here; check host and port, and that a host is the writer's")
+
 // Connect logs in to an instance of the wanted kind, one proven after the ticket, and goes on until ctx ends: an
-// instance that dies during the login is suspected, and the next proof awaited. Wrong passwords and unknown databases
-// end it at once. owner is the lock under which the upstream's Begin, Heard and Stale will be called.
+// instance that dies during the login is suspected, and the next proof awaited. What will not change by itself (a wrong
+// password, an unknown database, a certificate that does not verify) ends it at once. A cluster that never had a writer as far
+// as this process knows is given connect_timeout for each host of the DSN: that is a wrong address rather than a
+// failover. owner is the lock under which the upstream's Begin, Heard and Stale will be called.
 func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.Locker) (*Upstream, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if !l.reached.Load() {
+		unheard := time.AfterFunc(time.Duration(len(l.hosts))*l.base.ConnectTimeout, func() {
+			if l.Cluster.Snapshot().Epoch == 0 {
+				cancel(errUnheard)
+			}
+		})
+		defer unheard.Stop()
+	}
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(2*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
 		backoff.WithMaxElapsedTime(0))
-	var last error
+	failed := make(failures)
 	for {
-		in, snap, err := l.Cluster.Pick(ctx, l.Want, after)
+		in, snap, err := l.pick(ctx, after)
 		if err != nil {
-			return nil, &NotLoggedInError{l.Want, errors.Join(err, last)}
+			return nil, &NotLoggedInError{l.Want, errors.Join(err, failed.join())}
 		}
 		up, err := l.connectOne(ctx, in, snap, owner)
 		if err == nil {
+			l.reached.Store(true)
 			return up, nil
 		}
 		if ctx.Err() != nil {
-			return nil, &NotLoggedInError{l.Want, errors.Join(context.Cause(ctx), err, last)}
+			failed.interrupted(in.ID, err)
+			return nil, &NotLoggedInError{l.Want, errors.Join(context.Cause(ctx), failed.join())}
 		}
-		if final(err) {
+		if misfit := (*misfitError)(nil); topology.RefusesLogin(err) && !errors.As(err, &misfit) {
 			return nil, err
 		}
-		last = err
+		failed[in.ID] = err
 		after = l.Cluster.Suspect(in.ID, err)
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
@@ -190,6 +214,37 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 		}
 	}
 }
+
+// pick waits for an instance of the wanted kind, and has logins made ahead while that is the writer and there is none.
+func (l *Login) pick(ctx context.Context, after topology.Ticket) (topology.Instance, *topology.Snapshot, error) {
+	if l.Want == topology.WantWriter && after > 0 {
+		defer l.ahead.wait()()
+	}
+	return l.Cluster.Pick(ctx, l.Want, after)
+}
+
+// failures are the last ones of each instance.
+type failures map[string]error
+
+// interrupted notes a login that was given up: what the instance said before counts for more.
+func (f failures) interrupted(id string, err error) {
+	if timeout := (net.Error)(nil); f[id] == nil || !errors.As(err, &timeout) || !timeout.Timeout() {
+		f[id] = err
+	}
+}
+
+func (f failures) join() error {
+	all := make([]error, 0, len(f))
+	for _, id := range slices.Sorted(maps.Keys(f)) {
+		all = append(all, f[id])
+	}
+	return errors.Join(all...)
+}
+
+// misfitError is an instance that is not of the wanted kind, found out after the login.
+type misfitError struct{ error }
+
+func (e *misfitError) Unwrap() error { return e.error }
 
 func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topology.Snapshot, owner sync.Locker) (*Upstream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -205,10 +260,19 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}()
 
 	cfg := l.config(in.Endpoint, in.Addrs)
-	if snap.Kind == topology.KindNone {
-		cfg.ValidateConnect = l.validate
+	if snap.Kind == topology.KindNone && l.validate != nil {
+		cfg.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error {
+			if err := l.validate(ctx, pg); err != nil {
+				return &misfitError{err}
+			}
+			return nil
+		}
 	}
-	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	var err error
+	pg := l.ahead.take(ctx, in)
+	if pg == nil {
+		pg, err = pgconn.ConnectConfig(ctx, cfg)
+	}
 	if err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrKilled) {
 			return nil, errors.Join(cause, err)
@@ -247,20 +311,8 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	return up, nil
 }
 
-// final reports whether a login failed for a reason that another attempt will not mend.
-func final(err error) bool {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch {
-		case strings.HasPrefix(pg.Code, "28"), pg.Code == "3D000", pg.Code == "42501", pg.Code == "0A000",
-			strings.HasPrefix(pg.Code, "22"), pg.Code == "42704":
-			return true
-		}
-		return false
-	}
-	var cert *tls.CertificateVerificationError
-	return errors.As(err, &cert) || strings.Contains(err.Error(), "server refused TLS connection")
-}
+// Rest closes the logins that were made ahead. The Login can be used again.
+func (l *Login) Rest() { l.ahead.rest() }
 
 // ConnectTimeout bounds one login.
 func (l *Login) ConnectTimeout() time.Duration { return l.base.ConnectTimeout }

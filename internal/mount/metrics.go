@@ -1,18 +1,14 @@
-package driver
+package mount
 
 import (
 	"context"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/fairlead-go/fairlead/internal/session"
 )
-
-// scope names the instrumentation.
-const scope = "github.com/fairlead-go/fairlead/driver"
 
 // metrics are a pool's instruments. They are touched when a session opens, closes or moves, never for a query.
 type metrics struct {
@@ -22,13 +18,9 @@ type metrics struct {
 	duration metric.Float64Histogram
 }
 
-func newMetrics(cfg *Config) (*metrics, error) {
-	provider := cfg.MeterProvider
-	if provider == nil {
-		provider = otel.GetMeterProvider()
-	}
-	meter := provider.Meter(scope)
-	m := &metrics{cluster: metric.WithAttributes(attribute.String("cluster", cfg.clusterName()))}
+func newMetrics(cfg Config) (*metrics, error) {
+	meter := cfg.Meter
+	m := &metrics{cluster: metric.WithAttributes(attribute.String("cluster", cfg.Name))}
 	var err error
 	if m.open, err = meter.Int64UpDownCounter("fairlead.sessions",
 		metric.WithDescription("Client sessions that are open."), metric.WithUnit("{session}")); err != nil {

@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // prepare makes statements on the upstream that the session has, before it is given work that uses them.
-func (m *mount) prepare(missing []*session.Statement) error {
+func (m *Conn) prepare(missing []*session.Statement) error {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
@@ -53,7 +53,7 @@ func (m *mount) prepare(missing []*session.Statement) error {
 }
 
 // alone has a Read that is inside the upstream leave it. The gate is taken.
-func (m *mount) alone(u *backend.Upstream) error {
+func (m *Conn) alone(u *backend.Upstream) error {
 	for m.reading && m.up == u {
 		_ = u.SetReadDeadline(time.Unix(1, 0))
 		if err := m.wait(writes); err != nil {
@@ -67,7 +67,7 @@ func (m *mount) alone(u *backend.Upstream) error {
 }
 
 // quiesce reads all answers that are outstanding. It makes the server send them first: without a Sync it may keep them.
-func (m *mount) quiesce(ctx context.Context) error {
+func (m *Conn) quiesce(ctx context.Context) error {
 	if !m.s.Busy() {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (m *mount) quiesce(ctx context.Context) error {
 }
 
 // catchUp sees a replay through before the client's next messages are taken.
-func (m *mount) catchUp() error {
+func (m *Conn) catchUp() error {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
@@ -96,7 +96,7 @@ func (m *mount) catchUp() error {
 }
 
 // readWhile takes in what the upstream sends while the condition holds; the client gets it later.
-func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
+func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for m.up == u && condition() && !m.doubt && !m.confirm {
@@ -126,7 +126,7 @@ func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition fu
 }
 
 // peek looks whether an upstream that was not heard of for a while has died meanwhile. What it sent is taken in.
-func (m *mount) peek() {
+func (m *Conn) peek() {
 	u := m.up
 	if m.reading || !u.Readable() {
 		return
@@ -152,10 +152,10 @@ func (m *mount) peek() {
 
 // stillWriter finds out what a 25006 means: a read-only transaction of the client's own, or a server that is not the
 // writer any more. A statement that was refused so has had no effect.
-func (m *mount) stillWriter() {
+func (m *Conn) stillWriter() {
 	u := m.up
 	m.doubt, m.reshow = false, true
-	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == topology.KindNone {
 		m.s.AcceptReadOnly()
 		return
 	}
@@ -178,11 +178,11 @@ func (m *mount) stillWriter() {
 
 // confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
 // server that was frozen while another one took over may have sent it.
-func (m *mount) confirmAck() {
+func (m *Conn) confirmAck() {
 	u := m.up
 	m.confirm, m.reshow = false, true
 	cluster := m.pool.login.Cluster
-	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == topology.KindNone {
 		m.s.AcceptAck()
 		return
 	}
