@@ -186,6 +186,16 @@ func TestRenewingFetchesOnceForAllWhoseValueWasRefused(t *testing.T) {
 	})
 }
 
+func TestWhoComesLateToAFetchTakesItsValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newCounted(t, Life{Renew: time.Hour})
+		get(t, c) // after it was looked for in vain, and before this:
+		if v, err := c.fetch(t.Context(), "k", func(it *item[int]) bool { return it.usable(time.Now()) }); err != nil || *v != 1 || f.fetches.Load() != 1 {
+			t.Errorf("%d fetches, %v", f.fetches.Load(), err)
+		}
+	})
+}
+
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := NewCache(CacheConfig[string, int]{Fetch: func(ctx context.Context, _ string) (*int, Life, error) {

@@ -134,6 +134,12 @@ func (i *IAM) lookAgain(ctx context.Context, cfg aws.Config, region string) {
 
 func (i *IAM) exhausted(t credentials.Target) error {
 	to := i.cfg.SignFor(t)
+	if r := rdsname.Region(to.Host); r != "" && i.cfg.Region != "" && i.cfg.Region != r {
+		return &Error{
+			Reason: RegionMismatch, Op: fmt.Sprintf("log in to %s with a token for %s", t, to), Remedy: "leave aws_region out, or set it to " + r,
+			Err: fmt.Errorf("the host is in %s, and aws_region is %s: %w", r, i.cfg.Region, credentials.ErrExhausted),
+		}
+	}
 	return &Error{
 		Reason: TokenRefused, Op: fmt.Sprintf("log in to %s with a token for %s", t, to), Err: credentials.ErrExhausted,
 		Remedy: fmt.Sprintf(`in the database: GRANT rds_iam TO %q; in IAM, for this role: {"Effect":"Allow","Action":"rds-db:connect","Resource":"arn:aws:rds-db:%s:<account>:dbuser:<DbClusterResourceId>/%s"}; and IAM authentication must be on for the cluster`, to.User, orUnknown(rdsname.Region(to.Host)), to.User),

@@ -116,7 +116,10 @@ func (s *Secrets) another(ctx context.Context, t credentials.Target, refused []c
 		return nil, s.exhausted(t)
 	}
 	untried := func(v *version) bool { return !credentials.Refused(refused, &v.credential) }
-	current, err := s.cache.Renew(ctx, stageCurrent, func(v *version, age time.Duration) bool { return untried(v) || age < freshness })
+	// What is cached was refused before where there is a detour around it.
+	current, err := s.cache.Renew(ctx, stageCurrent, func(v *version, age time.Duration) bool {
+		return age < freshness || untried(v) && s.detours.of(t, v) == nil
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,12 @@ func TestTheVersionsOfARotationAreTried(t *testing.T) {
 	wantLogin(t, second, "app", "second")
 	wantLogin(t, mustGive(t, p, reader, second), "app", "first")
 	wantLogin(t, mustGive(t, p, reader), "app", "first")
+	// The detour of the reader ends with the next version.
+	secret.Put(secretText("app", "third"))
+	time.Sleep(1100 * time.Millisecond) // what was read is not new any more
+	third := mustGive(t, p, target, second)
+	wantLogin(t, third, "app", "third")
+	wantLogin(t, mustGive(t, p, reader), "app", "third")
 	if n := s.Reads(fakeaws.Pending); n != 1 {
 		t.Errorf("the pending version was read %d times", n)
 	}
