@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
+		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_login_rate": "150",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -99,6 +100,12 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"journal_limit":             {"1024": "1kB", "65536": "64kB", "1 MB": "1MB", "2000B": "2000B", "1GB": "1GB"},
 		"replay_locks":              {"replay": "replay", "refuse": "refuse"},
 		"continuity_notices":        {"on": "on", "off": "off"},
+		"auth":                      {"password": "password", "iam": "iam", "secret": "secret"},
+		"secret_id":                 {"prod/app": "prod/app"},
+		"aws_region":                {"eu-west-1": "eu-west-1", "us-gov-west-1": "us-gov-west-1"},
+		"aws_profile":               {"dev team": "dev team"},
+		"iam_host":                  {"db.example.com": "db.example.com", "db.example.com:6432": "db.example.com:6432"},
+		"iam_login_rate":            {"0": "0", "199": "199", "100000": "100000"},
 	}
 	bad := map[string]map[string]string{
 		"topology":                  {"": "unknown value", "Aurora": "unknown value", "aurora ": "unknown value", "x": "unknown value"},
@@ -112,11 +119,21 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"journal_limit":             {"": "not a size", "-1": "negative", "1023": "too small", "2GB": "too large", "99999999999GB": "too large", "1mb": "not a size"},
 		"replay_locks":              {"": "unknown value", "on": "unknown value"},
 		"continuity_notices":        {"": "unknown value", "true": "unknown value"},
+		"auth":                      {"": "unknown value", "IAM": "unknown value"},
+		"secret_id":                 {"": "empty"},
+		"aws_region":                {"": "empty", "Ireland": "not the name", "eu west-1": "not the name"},
+		"aws_profile":               {"": "empty"},
+		"iam_host":                  {"": "empty", "a b": "not a host", "h:port": "not a host", "postgres://h": "not a host", "h:0": "not a host"},
+		"iam_login_rate":            {"": "not such a number", "-1": "not such a number", "100001": "not such a number", "1.5": "not such a number"},
+	}
+	// needed has what a parameter does not go without.
+	needed := map[string][][2]string{
+		"aurora": {{"instance_host_pattern", "?.example.com"}}, "secret": {{"secret_id", "x"}}, "secret_id": {{"auth", "secret"}}, "iam": {{"host", "127.0.0.1"}}, "iam_host": {{"auth", "iam"}, {"host", "127.0.0.1"}},
 	}
 	forms := func(name, value string) []string {
 		pair := prepend("", [][2]string{{name, value}})
 		url := prepend("postgres://u@127.0.0.1/db", [][2]string{{name, value}})
-		return []string{pair, "host=127.0.0.1 " + pair, pair + "host=127.0.0.1", url, url + "&sslmode=disable"}
+		return []string{pair, "host=127.0.0.1 " + pair, pair + "host=127.0.0.1", url, url + "&sslmode=require"}
 	}
 	for _, p := range params {
 		if len(good[p.name]) == 0 || len(bad[p.name]) == 0 {
@@ -124,9 +141,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		}
 		for value, want := range good[p.name] {
 			for _, dsn := range forms(p.name, value) {
-				if value == "aurora" {
-					dsn = prepend(dsn, [][2]string{{"instance_host_pattern", "?.example.com"}})
-				}
+				dsn = prepend(dsn, append(needed[value], needed[p.name]...))
 				if got := p.get(mustParse(t, dsn)); got != want {
 					t.Errorf("%s: %q, want %q", dsn, got, want)
 				}
