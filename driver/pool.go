@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/session"
@@ -31,7 +32,11 @@ func newPool(cfg *Config) (*pool, error) {
 		return nil, err
 	}
 	cfg = cfg.Copy()
-	mounts, err := mount.NewPool(cfg.mount())
+	provider, err := cfg.provider()
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mount.NewPool(cfg.mount(provider))
 	if err != nil {
 		return nil, err
 	}
@@ -39,10 +44,10 @@ func newPool(cfg *Config) (*pool, error) {
 }
 
 // mount is what the mounts need of the Config.
-func (c *Config) mount() mount.Config {
-	provider := c.MeterProvider
-	if provider == nil {
-		provider = otel.GetMeterProvider()
+func (c *Config) mount(provider credentials.Provider) mount.Config {
+	meters := c.MeterProvider
+	if meters == nil {
+		meters = otel.GetMeterProvider()
 	}
 	login := c.Conn.Config.Copy()
 	if c.DialFunc != nil {
@@ -53,13 +58,13 @@ func (c *Config) mount() mount.Config {
 	}
 	want, validate := c.TargetSessionAttrs.want()
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
+		Name: c.clusterName(), Login: login, Credentials: provider, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,
 		RefuseLocks: c.ReplayLocks == LocksRefuse, TrustFunctions: c.SessionState == SessionRelaxed,
 		TrackSettings: c.TrackSettings, Notices: c.ContinuityNotices == On, FailoverTimeout: c.FailoverTimeout,
-		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: provider.Meter(scope),
+		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: meters.Meter(scope),
 	}
 	if c.OnFailover != nil {
 		m.OnFailover = func(f topology.Failover) { c.OnFailover(failoverEvent(f)) }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/topology"
 )
@@ -37,7 +38,9 @@ func NewPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
+	login := backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate)
+	login.Credentials, login.HostPattern = cfg.Credentials, cfg.HostPattern
+	return &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
 }
 
 // Hold keeps the cluster watched until Release.
@@ -63,6 +66,7 @@ func (p *Pool) Release() {
 		p.login.Rest()
 		p.leave()
 		p.leave = nil
+		_ = credentials.Close(p.cfg.Credentials) // it only ends what is under way
 	}
 }
 
