@@ -22,9 +22,10 @@ type Pool struct {
 	login   *backend.Login
 	metrics *metrics
 
-	modes  modes
-	ids    atomic.Uint64
-	mounts sync.Map // uint64 -> *Conn
+	readBack string // the query for the settings that are tracked
+	modes    modes
+	ids      atomic.Uint64
+	mounts   sync.Map // uint64 -> *Conn
 
 	mu      sync.Mutex
 	holders int
@@ -39,7 +40,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	}
 	login := backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate)
 	login.Credentials, login.HostPattern = cfg.Credentials, cfg.HostPattern
-	return &Pool{cfg: cfg, login: login, metrics: m}, nil
+	return &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
 }
 
 // Hold keeps the cluster watched until Release.
