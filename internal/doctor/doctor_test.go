@@ -192,7 +192,7 @@ func TestEachFaultIsFoundWithItsRemedy(t *testing.T) {
 		{name: "no database", dsn: strings.Replace(keeper, "/app?", "/none?", 1), check: "login", status: Failed, found: "3D000", remedy: "CREATE DATABASE"},
 		{name: "token users", dsn: w.UserDSN("iam", "x"), check: "login", status: Failed, found: "28000", remedy: "rds.force_ssl"},
 		{name: "no topology", dsn: keeper + "&topology=none", check: "topology", status: Warning, found: "DNS alone", remedy: "topology=auto"},
-		{name: "no pattern", dsn: keeper, check: "topology", status: Failed, found: "nothing tells the hosts", remedy: "instance_host_pattern", change: func(cfg *driver.Config) {
+		{name: "no pattern", dsn: keeper, check: "topology", status: Warning, found: "nothing tells the hosts", remedy: "instance_host_pattern", change: func(cfg *driver.Config) {
 			cfg.InstanceHostPattern = ""
 		}},
 		{name: "a replica that cannot be reached", dsn: keeper, check: "replicas", status: Failed, found: "cannot be reached", remedy: "security group", fault: func(*testing.T) func() {

@@ -109,7 +109,7 @@ func (e *examination) topology(ctx context.Context) Check {
 	case e.cfg.Topology == driver.TopologyNone:
 		return warn("topology=none: "+role+" answers, and a failover is seen by DNS alone", "set topology=auto, unless this is a proxy")
 	case e.aurora && e.cfg.InstanceHostPattern == "":
-		return fail("Aurora, and nothing tells the hosts of its instances", "set instance_host_pattern, as in ?.xyz.eu-west-1.rds.amazonaws.com")
+		return warn("Aurora, and nothing tells the hosts of its instances: a failover is waited for at the DSN's own host", "set instance_host_pattern, as in ?.xyz.eu-west-1.rds.amazonaws.com, unless only that host can be reached, as through a tunnel")
 	case e.aurora:
 		return ok("Aurora, and %s answers; instances are %s", role, e.cfg.InstanceHostPattern)
 	case e.cfg.Topology == driver.TopologyAurora:
@@ -124,7 +124,10 @@ func (e *examination) replicas(ctx context.Context) Check {
 		return skip(notLoggedIn)
 	}
 	hosts := e.hosts
-	if e.aurora {
+	switch {
+	case e.aurora && e.cfg.InstanceHostPattern == "":
+		return skip("the hosts of the instances are not known")
+	case e.aurora:
 		rows, err := e.conn.Query(ctx, "select server_id::text from pg_catalog.aurora_replica_status() order by 1")
 		if err != nil {
 			return Check{Status: Failed, Found: err.Error()}
