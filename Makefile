@@ -17,7 +17,7 @@ test: setup ## every test
 	cd examples && $(GO) test ./...
 
 race: setup ## the tests of what runs concurrently, with the race detector
-	$(GO) test -race -short -timeout 15m ./driver ./topology ./internal/session ./internal/backend ./rdstest/front
+	$(GO) test -race -short -timeout 15m ./driver ./topology ./credentials/... ./internal/session ./internal/backend ./rdstest/front
 
 torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more
 	scripts/torture $(ARGS)

@@ -52,8 +52,8 @@ func TestDefaults(t *testing.T) {
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
-		"session_state": "strict", "track_settings": "",
 		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_login_rate": "150",
+		"session_state": "strict", "track_settings": "",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)

@@ -3,6 +3,7 @@
 //	fairlead demo     # the same load three ways side by side, and the writer goes away twice
 //	fairlead local    # a cluster on this machine to try things on
 //	fairlead commits-table    # the SQL that makes commits decidable everywhere
+//	fairlead doctor DSN       # what is between this machine and a cluster, and how to mend it
 //
 // Every subcommand explains itself with --help.
 package main
@@ -37,6 +38,7 @@ type commands struct {
 	Demo         demoCmd         `cmd:"" help:"Run the same load through three drivers at the same time, and take the writer away twice."`
 	Local        localCmd        `cmd:"" help:"Start a cluster on this machine, to try things on by hand."`
 	CommitsTable commitsTableCmd `cmd:"" help:"Print or apply the SQL that makes commits decidable everywhere, also on Aurora."`
+	Doctor       doctorCmd       `cmd:"" help:"Check everything between this machine and a cluster, and say how to mend what is wrong."`
 	Version      versionCmd      `cmd:"" help:"Say which version this is."`
 }
 

@@ -31,7 +31,8 @@ func (c *clock) offset() time.Duration { return time.Duration(c.skew.Load()) }
 func (c *clock) compare(ctx context.Context, cfg aws.Config, region string) (Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	out, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.Region, o.RetryMaxAttempts = region, 1 }).
+	// The second attempt is for a clock that is wrong: the SDK puts it right by the answer to the first.
+	out, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.Region, o.RetryMaxAttempts = region, 2 }).
 		GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		var answer *awshttp.ResponseError

@@ -117,7 +117,7 @@ func (i *IAM) fetch(ctx context.Context, t credentials.Target) (*credentials.Cre
 // lookAgain takes a refusal for a sign that the AWS credentials or the clock are not what they were.
 func (i *IAM) lookAgain(ctx context.Context, cfg aws.Config, region string) {
 	now := time.Now().UnixNano()
-	if last := i.doubtedAt.Load(); last != 0 && now-last < int64(doubtEvery) || !i.doubtedAt.CompareAndSwap(i.doubtedAt.Load(), now) {
+	if last := i.doubtedAt.Load(); now-last < int64(doubtEvery) || !i.doubtedAt.CompareAndSwap(last, now) {
 		return
 	}
 	if cache, ok := cfg.Credentials.(*aws.CredentialsCache); ok {

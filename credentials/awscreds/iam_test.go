@@ -34,6 +34,11 @@ func mustGive(t *testing.T, p credentials.Provider, to credentials.Target, refus
 	return c
 }
 
+// static is a configuration with a key that does not end, and nothing to ask.
+func static() *aws.Config {
+	return &aws.Config{Credentials: awsstatic.NewStaticCredentialsProvider("AKIA1", "secret", "")}
+}
+
 func check(s *fakeaws.Server, c *credentials.Credential, to credentials.Target, region string) error {
 	return s.VerifyToken(c.Password.Reveal(), []string{to.Host}, to.Port, region, to.User)
 }
@@ -85,8 +90,7 @@ func TestTheTokenIsTheOneOfTheSDK(t *testing.T) {
 
 func TestATokenIsSignedOnceAndAheadOfItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		static := awsstatic.NewStaticCredentialsProvider("AKIA1", "secret", "")
-		p := newIAM(t, awscreds.IAMConfig{Config: awscreds.Config{AWS: &aws.Config{Credentials: static}}})
+		p := newIAM(t, awscreds.IAMConfig{Config: awscreds.Config{AWS: static()}})
 		seen := make(map[*credentials.Credential]bool)
 		var mu sync.Mutex
 		var wg sync.WaitGroup

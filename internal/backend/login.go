@@ -32,14 +32,17 @@ type NotLoggedInError struct {
 
 func (e *NotLoggedInError) Error() string { return fmt.Sprintf("fairlead: no %s: %v", e.Want, e.Err) }
 
-// Unwrap gives the server's own error where there is one. That the time was over is in the text only: pgx would put its own
+// Unwrap gives the server's own error where there is one, and what was missing to log in with. That the time was over is in the text only: pgx would put its own
 // words in the place of an error that is a timeout, and with them hide what stood in the way.
-func (e *NotLoggedInError) Unwrap() error {
-	var pg *pgconn.PgError
-	if errors.As(e.Err, &pg) {
-		return pg
+func (e *NotLoggedInError) Unwrap() []error {
+	var all []error
+	if pg := (*pgconn.PgError)(nil); errors.As(e.Err, &pg) {
+		all = append(all, pg)
 	}
-	return nil
+	if c, passes := lacking(e.Err); c != nil && !passes {
+		all = append(all, c)
+	}
+	return all
 }
 
 // Timeout implements net.Error.
