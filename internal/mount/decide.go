@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,6 +31,8 @@ const (
 type modes struct {
 	mu    sync.Mutex
 	known map[string]knownMode // by instance and boot
+
+	version atomic.Uint64 // counts changes of what was known
 }
 
 type knownMode struct {
@@ -66,12 +69,25 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 	return mode, nil
 }
 
+// modeOf is commitMode, remembered for a lent upstream.
+func (m *Conn) modeOf(ctx context.Context, up *backend.Upstream, x *lent) (commit.Mode, error) {
+	version := m.pool.modes.version.Load()
+	mode, err := m.pool.commitMode(ctx, up)
+	if err == nil && x != nil {
+		x.mode, x.modeAt, x.modeVersion = mode, time.Now(), version
+	}
+	return mode, err
+}
+
 func (p *Pool) remember(key string, mode commit.Mode) {
 	p.modes.mu.Lock()
 	defer p.modes.mu.Unlock()
 	now := time.Now()
 	if p.modes.known == nil {
 		p.modes.known = make(map[string]knownMode)
+	}
+	if before, ok := p.modes.known[key]; ok && before.mode != mode {
+		p.modes.version.Add(1)
 	}
 	for k, m := range p.modes.known {
 		if now.Sub(m.at) >= modeLife {

@@ -139,13 +139,22 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		}
 		s.segment = segment{}
 	case wire.Parse:
-		s.mention(wire.Body(msg))
+		m := s.mention(wire.Body(msg))
+		if msg[wire.HeaderLen] == 0 {
+			s.unnamedMentions = m
+		}
 		if s.watch() {
 			s.parsing(msg)
+		}
+		if s.memory != nil && !s.skipping {
+			s.shareParse(w, at, msg, &o)
 		}
 	case wire.Bind:
 		if s.watch() {
 			s.binding(msg)
+		}
+		if s.memory != nil && !s.skipping {
+			s.shareName(w, at, msg)
 		}
 	case wire.Execute:
 		if s.watch() && !s.skipping {
@@ -162,6 +171,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.unitDirty = true
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
+		if s.memory != nil && !s.skipping {
+			s.shareName(w, at, msg)
+		}
 	case wire.Sync:
 		s.open = false
 		if s.copyIn {
@@ -184,7 +196,11 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	case wire.Terminate:
 		out.End = true
 		return
-	default: // Flush and CopyData have no response; an unknown type is the server's to refuse
+	case wire.Flush:
+		s.open = open
+		s.due = s.pushed
+		return
+	default: // CopyData has no response; an unknown type is the server's to refuse
 		s.open = open
 		return
 	}
@@ -221,7 +237,8 @@ func (s *Session) noteEffect(n nature) {
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
 	n, ok := wire.Size(p)
-	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on
+	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on &&
+		(p[0] != wire.Parse || s.id == 0)
 	if !large {
 		s.tail = append(s.tail[:0], p...)
 		return

@@ -17,8 +17,8 @@ const (
 )
 
 // heldStates are the kinds of state that a session keeps on its server between transactions and that nothing can carry
-// over, in the words of an error. currval and lastval are not among them: a server that has not seen nextval in this
-// session says so itself.
+// over, in the words of an error. currval and lastval count only where upstreams are shared: otherwise a server that has
+// not seen nextval in this session says so itself.
 var heldStates = []struct {
 	mask sqltext.StateMask
 	name string
@@ -26,6 +26,7 @@ var heldStates = []struct {
 	{stateTempTable, "temporary tables"},
 	{stateHeldCursor, "cursors WITH HOLD"},
 	{stateSettings, "settings made by set_config in a statement that does more"},
+	{sqltext.StateSequence, "currval and lastval"},
 	{sqltext.StateAdvisoryLock, "session-level advisory locks"},
 	{sqltext.StateSeed, "the seed of random()"},
 	{sqltext.StateOutside, "connections that the server holds to elsewhere"},
@@ -38,12 +39,10 @@ const heldMask = sqltext.StateAdvisoryLock | sqltext.StateSeed | sqltext.StateOu
 	sqltext.StateEscaped
 
 // mention notes state that the SQL text may leave on the server where no later message shows it.
-func (s *Session) mention(body []byte) {
-	if m := sqltext.MentionsState(body); m != 0 {
-		s.state |= m & heldMask
-		s.unitMentions |= m
-		s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
-	}
+func (s *Session) mention(body []byte) sqltext.StateMask {
+	m := sqltext.MentionsState(body)
+	s.note(m)
+	return m
 }
 
 // held names the state that the session may hold on its server and that nothing can carry over; empty when there is
@@ -99,11 +98,11 @@ func (s *Session) setConfig(head byte, sql string) {
 		}
 		literal := "NULL"
 		if value != nil {
-			literal = quote(*value)
+			literal = Quote(*value)
 		}
-		s.settings.pending = append(s.settings.pending, change{
+		s.settings.change(change{
 			name: strings.ToLower(*name), local: isTrue(*local),
-			sql: fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", quote(*name), literal),
+			sql: fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", Quote(*name), literal),
 		})
 	}
 }
@@ -189,8 +188,8 @@ func isTrue(s string) bool {
 	return false
 }
 
-// quote makes a literal that means the same whatever standard_conforming_strings is.
-func quote(s string) string {
+// Quote makes a literal that means the same whatever standard_conforming_strings is.
+func Quote(s string) string {
 	if strings.Contains(s, `\`) {
 		return "E'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", "''") + "'"
 	}
