@@ -358,3 +358,22 @@ func (c *Config) mount(database string) (mount.Config, error) {
 	}
 	return m, nil
 }
+
+// Reload takes over what can change while clients are served: users, limits and timeouts of clients. What is about listeners
+// and the cluster stays as it was until the next start.
+func (s *Server) Reload(cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	a, err := newAccounts(cfg.Users)
+	if err != nil {
+		return err
+	}
+	now := *s.cfg.Load()
+	now.Users, now.MaxClients = cfg.Users, cfg.MaxClients
+	now.IdleClientTimeout, now.LoginTimeout = cfg.IdleClientTimeout, cfg.LoginTimeout
+	s.accounts.Store(a)
+	s.cfg.Store(&now)
+	return nil
+}
