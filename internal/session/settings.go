@@ -246,7 +246,7 @@ func (s *Session) command(head byte, tag []byte) {
 		s.state |= stateSettings // the unit outgrew the journal
 		return
 	}
-	if string(word) != "SELECT" && s.callsSetConfig() && mentionsSetConfig(sql) {
+	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) {
 		s.state |= stateSettings
 	}
 	switch string(word) {
@@ -301,6 +301,11 @@ func (s *Session) command(head byte, tag []byte) {
 	case "LOAD":
 		s.state |= stateSettings
 	}
+}
+
+// createsRoutine reports whether a command has only taken a routine's text in.
+func createsRoutine(tag []byte) bool {
+	return string(tag) == "CREATE FUNCTION" || string(tag) == "CREATE PROCEDURE"
 }
 
 func (s *Session) rolledBack(sql string) {
