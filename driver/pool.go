@@ -65,7 +65,8 @@ func (c *Config) mount() mount.Config {
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,
-		RefuseLocks: c.ReplayLocks == LocksRefuse, Notices: c.ContinuityNotices == On, FailoverTimeout: c.FailoverTimeout,
+		RefuseLocks: c.ReplayLocks == LocksRefuse, TrustFunctions: c.SessionState == SessionRelaxed,
+		TrackSettings: c.TrackSettings, Notices: c.ContinuityNotices == On, FailoverTimeout: c.FailoverTimeout,
 		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: provider.Meter(scope),
 	}
 	if c.OnFailover != nil {

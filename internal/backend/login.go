@@ -60,6 +60,7 @@ type Login struct {
 	hosts    []host
 	validate pgconn.ValidateConnectFunc
 	reached  atomic.Bool // a login has succeeded
+	ahead    ahead
 }
 
 // host is how one host of the DSN is to be reached: with several TLS configurations for sslmode=prefer and allow.
@@ -85,6 +86,7 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 		base.RuntimeParams = make(map[string]string)
 	}
 	l := &Login{Want: want, base: base, validate: validate}
+	l.ahead.login = l
 	add := func(h string, port uint16, t *tls.Config) {
 		ep := topology.Endpoint{Host: h, Port: port}
 		for i := range l.hosts {
@@ -186,7 +188,7 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 		backoff.WithMaxElapsedTime(0))
 	failed := make(failures)
 	for {
-		in, snap, err := l.Cluster.Pick(ctx, l.Want, after)
+		in, snap, err := l.pick(ctx, after)
 		if err != nil {
 			return nil, &NotLoggedInError{l.Want, errors.Join(err, failed.join())}
 		}
@@ -211,6 +213,14 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 			timer.Stop()
 		}
 	}
+}
+
+// pick waits for an instance of the wanted kind, and has logins made ahead while that is the writer and there is none.
+func (l *Login) pick(ctx context.Context, after topology.Ticket) (topology.Instance, *topology.Snapshot, error) {
+	if l.Want == topology.WantWriter && after > 0 {
+		defer l.ahead.wait()()
+	}
+	return l.Cluster.Pick(ctx, l.Want, after)
 }
 
 // failures are the last ones of each instance.
@@ -258,7 +268,11 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 			return nil
 		}
 	}
-	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	var err error
+	pg := l.ahead.take(ctx, in)
+	if pg == nil {
+		pg, err = pgconn.ConnectConfig(ctx, cfg)
+	}
 	if err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrKilled) {
 			return nil, errors.Join(cause, err)
@@ -296,6 +310,9 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	return up, nil
 }
+
+// Rest closes the logins that were made ahead. The Login can be used again.
+func (l *Login) Rest() { l.ahead.rest() }
 
 // ConnectTimeout bounds one login.
 func (l *Login) ConnectTimeout() time.Duration { return l.base.ConnectTimeout }

@@ -2,12 +2,15 @@ package mount
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/wire"
 	"github.com/fairlead-go/fairlead/topology"
@@ -50,6 +53,64 @@ func (m *Conn) prepare(missing []*session.Statement) error {
 		m.lose(lossOf(u, err))
 	}
 	return nil
+}
+
+// readBack asks the upstream for the settings that functions of the user's own make.
+func (m *Conn) readBack() error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	u.Unread(m.hold)
+	m.hold = m.hold[:0]
+	m.mu.Unlock()
+	values, err := m.pool.askSettings(ctx, u)
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil:
+		m.s.ReadBack(values)
+	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
+		m.lose(err)
+		return os.ErrDeadlineExceeded
+	default:
+		m.lose(fmt.Errorf("read settings back: %w", lossOf(u, err)))
+	}
+	return nil
+}
+
+// askSettings reads the settings that are tracked.
+func (p *Pool) askSettings(ctx context.Context, u *backend.Upstream) (map[string]string, error) {
+	text, err := u.Query(ctx, p.readBack)
+	if err != nil {
+		return nil, err
+	}
+	var known map[string]*string
+	if err := json.Unmarshal([]byte(text), &known); err != nil {
+		return nil, fmt.Errorf("the answer to a query for settings: %w", err)
+	}
+	values := make(map[string]string)
+	for name, v := range known {
+		if v != nil {
+			values[name] = *v
+		}
+	}
+	return values, nil
+}
+
+// readBackQuery asks for settings as one JSON object; those that are not set at all are null.
+func readBackQuery(names []string) string {
+	var b strings.Builder
+	for i, name := range names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		literal := "'" + strings.ReplaceAll(name, "'", "''") + "'"
+		b.WriteString(literal + ", pg_catalog.current_setting(" + literal + ", true)")
+	}
+	return commit.Tag + "SELECT pg_catalog.json_build_object(" + b.String() + ")"
 }
 
 // alone has a Read that is inside the upstream leave it. The gate is taken.

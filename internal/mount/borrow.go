@@ -169,8 +169,13 @@ func (m *Conn) inspect() {
 	}
 	ctx, leave := m.enter(reads)
 	defer leave()
+	tracked := m.tracks && m.s.Opaque()
 	m.mu.Unlock()
 	answer, err := u.Query(ctx, session.Inspect)
+	var values map[string]string
+	if err == nil && tracked {
+		values, err = m.pool.askSettings(ctx, u)
+	}
 	m.mu.Lock()
 	x.memory.ForgetUnnamed()
 	switch {
@@ -179,6 +184,9 @@ func (m *Conn) inspect() {
 		m.lose(lossOf(u, err))
 	default:
 		m.s.Inspected(answer)
+		if tracked {
+			m.s.ReadBack(values)
+		}
 		m.release()
 	}
 }

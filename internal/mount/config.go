@@ -40,6 +40,10 @@ type Config struct {
 	JournalLimit int
 	// RefuseLocks ends transactions with explicit locks instead of replaying them.
 	RefuseLocks bool
+	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. TrackSettings are the names
+	// of settings that they make, and that are read back.
+	TrustFunctions bool
+	TrackSettings  []string
 	// Notices tells clients when their session has moved.
 	Notices bool
 	// FailoverTimeout bounds each wait for an upstream.

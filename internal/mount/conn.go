@@ -48,6 +48,7 @@ type Conn struct {
 	reading bool     // a Read is inside up.Read
 	writing bool     // a write of the mount's own goes on in the background
 
+	tracks bool            // settings are read back
 	ticket topology.Ticket // of the suspicion that the last loss raised
 	replay bool            // the unit is to be replayed on the next upstream
 	decide bool            // commits of the unit are to be decided there
@@ -94,7 +95,8 @@ var _ net.Conn = (*Conn)(nil)
 
 func newConn(p *Pool, id uint64) *Conn {
 	m := &Conn{pool: p, id: id, key: make([]byte, 4), news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
-	m.s.RefuseLocks = p.cfg.RefuseLocks
+	m.s.RefuseLocks, m.s.TrustFunctions = p.cfg.RefuseLocks, p.cfg.TrustFunctions
+	m.tracks = len(p.cfg.TrackSettings) > 0
 	if p.lender != nil {
 		m.s.Share(id)
 	}
@@ -306,7 +308,7 @@ func (m *Conn) Write(p []byte) (int, error) {
 		m.borrowNow(p)
 	}
 	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || u.Killed() != nil || u.Stale() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
 		defer m.mu.Unlock()
 		return m.slowWrite(p)
 	}
@@ -405,6 +407,9 @@ func (m *Conn) prepareToWrite(p []byte) error {
 		if err := m.catchUp(); err != nil {
 			return err
 		}
+	}
+	if m.tracks && m.up != nil && m.s.Opaque() && m.s.Idle() {
+		return m.readBack()
 	}
 	if m.up != nil && !m.s.Waits() && !m.doubt && !m.confirm {
 		if missing := m.s.Missing(p); missing != nil {

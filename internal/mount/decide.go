@@ -29,8 +29,9 @@ const (
 
 // modes remembers how commits can be decided on the servers of a cluster, for one pool.
 type modes struct {
-	mu    sync.Mutex
-	known map[string]knownMode // by instance and boot
+	mu      sync.Mutex
+	known   map[string]knownMode     // by instance and boot
+	pending map[string]chan struct{} // closed when whoever asks the server has an answer, or has failed
 
 	version atomic.Uint64 // counts changes of what was known
 }
@@ -49,13 +50,12 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 		return commit.Off, nil
 	}
 	key := modeKey(up.Instance)
-	p.modes.mu.Lock()
-	known, ok := p.modes.known[key]
-	p.modes.mu.Unlock()
-	if ok && time.Since(known.at) < modeLife {
-		return known.mode, nil
+	mode, done, err := p.modes.lookUp(ctx, key)
+	if done == nil {
+		return mode, err
 	}
-	mode, err := commit.Check(ctx, up, setting)
+	defer done()
+	mode, err = commit.Check(ctx, up, setting)
 	if err != nil {
 		if unusable := (*commit.UnusableError)(nil); errors.As(err, &unusable) {
 			return commit.Off, &refusal{session.Problem{
@@ -65,7 +65,7 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 		}
 		return commit.Off, err
 	}
-	p.remember(key, mode)
+	p.modes.remember(key, mode)
 	return mode, nil
 }
 
@@ -79,27 +79,60 @@ func (m *Conn) modeOf(ctx context.Context, up *backend.Upstream, x *lent) (commi
 	return mode, err
 }
 
-func (p *Pool) remember(key string, mode commit.Mode) {
-	p.modes.mu.Lock()
-	defer p.modes.mu.Unlock()
-	now := time.Now()
-	if p.modes.known == nil {
-		p.modes.known = make(map[string]knownMode)
-	}
-	if before, ok := p.modes.known[key]; ok && before.mode != mode {
-		p.modes.version.Add(1)
-	}
-	for k, m := range p.modes.known {
-		if now.Sub(m.at) >= modeLife {
-			delete(p.modes.known, k)
+// lookUp returns what is known, waiting for another session that is about to find out. When nothing is known, the caller is to
+// find out, and to call done when he has remembered it or failed.
+func (m *modes) lookUp(ctx context.Context, key string) (mode commit.Mode, done func(), err error) {
+	for {
+		m.mu.Lock()
+		if known, ok := m.known[key]; ok && time.Since(known.at) < modeLife {
+			m.mu.Unlock()
+			return known.mode, nil, nil
+		}
+		other := m.pending[key]
+		if other == nil {
+			mine := make(chan struct{})
+			if m.pending == nil {
+				m.pending = make(map[string]chan struct{})
+			}
+			m.pending[key] = mine
+			m.mu.Unlock()
+			return commit.Off, func() {
+				m.mu.Lock()
+				delete(m.pending, key)
+				m.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		m.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return commit.Off, nil, context.Cause(ctx)
 		}
 	}
-	p.modes.known[key] = knownMode{mode, now}
+}
+
+func (m *modes) remember(key string, mode commit.Mode) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if m.known == nil {
+		m.known = make(map[string]knownMode)
+	}
+	if before, ok := m.known[key]; ok && before.mode != mode {
+		m.version.Add(1)
+	}
+	for k, old := range m.known {
+		if now.Sub(old.at) >= modeLife {
+			delete(m.known, k)
+		}
+	}
+	m.known[key] = knownMode{mode, now}
 }
 
 // probeFailed is told that the statement that makes commits decidable has failed though it had worked.
 func (p *Pool) probeFailed(up *backend.Upstream, why string) {
-	p.remember(modeKey(up.Instance), commit.Off)
+	p.modes.remember(modeKey(up.Instance), commit.Off)
 	if p.cfg.Logger != nil {
 		p.cfg.Logger.Warn("commits cannot be decided on this server for now: the injected statement failed",
 			"cluster", p.cfg.Name, "instance", up.Instance.ID, "error", why)

@@ -57,8 +57,16 @@ func (m *metrics) waited(d time.Duration) {
 
 func (m *metrics) sessions(n int64) { m.open.Add(context.Background(), n, m.cluster) }
 
-func (m *metrics) verdict(reason session.Reason) {
-	m.verdicts.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attribute.String("verdict", string(reason))))
+// verdict counts a loss, with what kept the session's work from being carried over when it was not.
+func (m *metrics) verdict(reason session.Reason, obstacle string) {
+	attrs := []attribute.KeyValue{attribute.String("verdict", string(reason))}
+	switch reason {
+	case session.ReasonTransaction, session.ReasonUndecided, session.ReasonNotSent, session.ReasonState:
+		if obstacle != "" {
+			attrs = append(attrs, attribute.String("obstacle", obstacle))
+		}
+	}
+	m.verdicts.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attrs...))
 }
 
 func (m *metrics) resumed(reason session.Reason, took time.Duration) {
@@ -67,6 +75,6 @@ func (m *metrics) resumed(reason session.Reason, took time.Duration) {
 	default:
 		return // answered already, and counted then
 	}
-	m.verdict(reason)
+	m.verdict(reason, "")
 	m.duration.Record(context.Background(), took.Seconds(), m.cluster)
 }

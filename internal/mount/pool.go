@@ -22,9 +22,10 @@ type Pool struct {
 	metrics *metrics
 	lender  *lender // nil: every Conn has an upstream of its own
 
-	modes  modes
-	ids    atomic.Uint64
-	mounts sync.Map // uint64 -> *Conn
+	readBack string // the query for the settings that are tracked
+	modes    modes
+	ids      atomic.Uint64
+	mounts   sync.Map // uint64 -> *Conn
 
 	mu      sync.Mutex
 	holders int
@@ -37,7 +38,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m}
+	p := &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
 	if cfg.Lending != nil {
 		p.lender = newLender(p, *cfg.Lending)
 	}
@@ -70,6 +71,7 @@ func (p *Pool) Release() {
 		if p.lender != nil {
 			p.lender.end()
 		}
+		p.login.Rest()
 		p.leave()
 		p.leave = nil
 	}

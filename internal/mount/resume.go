@@ -125,9 +125,9 @@ func (m *Conn) settle(verdict session.Verdict, reason session.Reason) {
 	m.pend = append(m.pend, m.s.TakeOut()...)
 	switch verdict {
 	case session.Answered:
-		m.pool.metrics.verdict(reason)
+		m.pool.metrics.verdict(reason, m.s.Obstacle())
 	case session.Ended:
-		m.pool.metrics.verdict(reason)
+		m.pool.metrics.verdict(reason, m.s.Obstacle())
 		m.end = io.EOF
 	}
 }

@@ -169,6 +169,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	case wire.FunctionCall:
 		s.open = false
 		s.unitDirty = true
+		s.noteCall()
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
 		if s.memory != nil && !s.skipping {
@@ -190,7 +191,8 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
-		s.copyEnded = !s.copyIn // a client need not wait for the CopyInResponse
+		s.copyFailed = s.copyIn && kind == wire.CopyFail
+		s.copyEnded, s.copyEnd = !s.copyIn, s.pushed // a client need not wait for the CopyInResponse
 		s.open, s.copyIn = false, false
 		return
 	case wire.Terminate:
@@ -214,7 +216,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 }
 
 // watch reports whether the statements that are sent are looked at one by one.
-func (s *Session) watch() bool { return s.probing() || s.feeding }
+func (s *Session) watch() bool { return s.probing() || s.feeding || !s.TrustFunctions }
 
 // watchQuery looks at a simple Query.
 func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
@@ -228,8 +230,26 @@ func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 	s.noteEffect(n)
 }
 
-// noteEffect follows a statement's effect on the transaction that the client is in.
+// noteCall notes the call of a function that nothing is known of. Within a transaction its settings are taken to be the
+// transaction's own.
+func (s *Session) noteCall() {
+	if s.TrustFunctions {
+		return
+	}
+	if s.block != blockOpen {
+		s.state |= stateOpaque
+	}
+	if s.memory != nil {
+		// Nobody else may get what it leaves behind, from within a transaction either.
+		s.memory.unsure, s.look = true, true
+	}
+}
+
+// noteEffect follows a statement's effect on the transaction that the client is in, and on the session.
 func (s *Session) noteEffect(n nature) {
+	if n.opaque {
+		s.noteCall()
+	}
 	s.block = s.block.after(n)
 	s.unitDirty = s.unitDirty || n.dirty || !n.known
 }

@@ -54,6 +54,28 @@ const (
 // Lost says that the upstream is gone, with its own last words or the error that showed it. The session has none until
 // Attached is called.
 func (s *Session) Lost(cause string) (Verdict, Reason) {
+	s.obstacle = s.findObstacle()
+	return s.reportHeld(s.lost(cause))
+}
+
+// reportHeld has the client's next statement learn what went down with the upstream, if nothing has told him yet.
+func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
+	held := s.held()
+	if v != Idle && v != Answered || held == "" {
+		return v, r
+	}
+	p := stateLost(held, s.cause)
+	s.forgetState()
+	if s.local.on {
+		s.owed = p
+		return v, r
+	}
+	s.answerFrom(p)
+	s.answerUnsent()
+	return Answered, ReasonState
+}
+
+func (s *Session) lost(cause string) (Verdict, Reason) {
 	begun := s.saved != nil || s.delivered > 0 && s.status == wire.StatusIdle // a unit is not over
 	s.abandonReplay()
 	s.leave()
@@ -63,7 +85,7 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 	s.doubts, s.cause = nil, cause
 	s.wasSkipping, s.dropBody = skipping, s.skipBody > 0
 	s.probe = 0
-	defer func() { s.copyIn, s.copyEnded = false, false }()
+	defer func() { s.copyIn, s.copyEnded, s.copyFailed = false, false, false }()
 	switch {
 	case s.local.on:
 		return Idle, ReasonIdle
@@ -89,7 +111,6 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 			s.setStatus(wire.StatusFailed)
 		}
 		s.answerFrom(s.transactionLost(cause))
-		s.forgetState()
 		s.local.reported = s.status == wire.StatusFailed
 		s.local.skip = skipping
 		s.answerUnsent()
@@ -101,11 +122,8 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		s.answerUnsent()
 		return Answered, ReasonIdle
 	}
-	if held := s.held(); held != "" {
-		s.forgetState()
-		s.answerFrom(stateLost(held, cause))
-		s.answerUnsent()
-		return Answered, ReasonState
+	if s.held() != "" {
+		return Idle, ReasonState
 	}
 	s.dropUnsent()
 	s.base = s.sent
@@ -141,16 +159,15 @@ func (s *Session) inFlight(cause string) (Verdict, Reason) {
 	case sound && len(points) > 0 && s.mode == Full && s.takeDoubts(points):
 		return Resolve, ReasonUndecided
 	}
-	defer s.forgetState()
 	return s.fail(cause, nil)
 }
 
 // rollsBack reports whether the first thing in flight ends the transaction without committing it. It needs no server.
 func (s *Session) rollsBack() bool {
 	for _, o := range s.clientOps() {
-		first, found := sqltext.Unknown, false
+		first, found, answered := sqltext.Unknown, false, int(o.commands)
 		s.statementsOf(o, func(sql string) {
-			if !found {
+			if answered--; answered < 0 && !found {
 				first, found = sqltext.Classify(sql, s.options()), true
 			}
 		})
@@ -213,7 +230,9 @@ func (s *Session) alsoLost() string {
 
 // Refuse says that the work in flight cannot be carried over after all: the replay diverged, no upstream was found in
 // time, or it would not mean the same there. The upstream, if there is one, must not be used any further.
-func (s *Session) Refuse(p Problem) (Verdict, Reason) {
+func (s *Session) Refuse(p Problem) (Verdict, Reason) { return s.reportHeld(s.refuseAll(p)) }
+
+func (s *Session) refuseAll(p Problem) (Verdict, Reason) {
 	s.abandonReplay()
 	s.leave()
 	s.skipping = false
@@ -230,8 +249,8 @@ func (s *Session) Refuse(p Problem) (Verdict, Reason) {
 // fail answers all that is outstanding with an error.
 func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	points, _ := s.commitPoints()
-	if s.wasSkipping && s.inBlock && !s.sentBusy() {
-		s.setStatus(wire.StatusFailed)
+	if s.inBlock && (s.inError || s.wasSkipping && !s.sentBusy()) {
+		s.setStatus(wire.StatusFailed) // the client knows of the error, and not yet of its ReadyForQuery
 	}
 	lost := s.transactionLost(cause)
 	if held := s.held(); held != "" && len(points) == 0 && s.status == wire.StatusIdle {
@@ -243,6 +262,9 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	if len(points) == 0 && s.status != wire.StatusIdle {
 		// Not committed: from here on the session answers as a failed transaction does.
 		queue := append([]op(nil), s.clientOps()...)
+		if len(queue) > 0 && queue[0].kind == wire.Query && queue[0].commands > 0 {
+			return s.failRest(lost, queue[1:])
+		}
 		s.answerFrom(lost)
 		s.local.reported = s.status == wire.StatusFailed
 		s.answerQueue(queue)
@@ -272,6 +294,26 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 		return lost
 	})
 	return Answered, reason
+}
+
+// failRest answers a string of statements of which the first were answered, and what is outstanding behind it.
+func (s *Session) failRest(lost *Problem, rest []op) (Verdict, Reason) {
+	status := s.statusAfter()
+	if status == wire.StatusTransaction {
+		status = wire.StatusFailed
+	}
+	s.emitProblem(*lost)
+	s.emit(&pgproto3.ReadyForQuery{TxStatus: status})
+	if status == wire.StatusIdle {
+		s.pop()
+		s.answerSegments(func(int) *Problem { return lost })
+		return Answered, ReasonTransaction
+	}
+	s.setStatus(status)
+	s.answerFrom(lost)
+	s.local.reported = true
+	s.answerQueue(rest)
+	return Answered, ReasonTransaction
 }
 
 func (s *Session) undecided(cause string) *Problem {
