@@ -358,8 +358,10 @@ func (m *Conn) slowWrite(p []byte) (int, error) {
 			m.sayGoodbye(p[done:])
 			return len(p), nil
 		}
-		if m.pool.lender != nil && m.up == nil && m.s.Partial(p[done:]) {
-			m.s.Client(p[done:])
+		if m.pool.lender != nil && m.up == nil && m.s.NeedsNoServer(p[done:]) {
+			if out := m.s.Client(p[done:]); out.End {
+				m.terminate()
+			}
 			return len(p), nil
 		}
 		m.first = p[done:]
