@@ -124,7 +124,9 @@ func setupTwins(t *testing.T) (pooledDB, aloneDB string) {
 	return "pooled", "alone"
 }
 
-func in(dsn, db string) string { return strings.NewReplacer("/app?", "/"+db+"?", "/alone?", "/"+db+"?").Replace(dsn) }
+func in(dsn, db string) string {
+	return strings.NewReplacer("/app?", "/"+db+"?", "/alone?", "/"+db+"?").Replace(dsn)
+}
 
 func TestSessionsNeverSeeEachOther(t *testing.T) {
 	pooledDB, aloneDB := setupTwins(t)

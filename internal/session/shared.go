@@ -272,6 +272,12 @@ func (s *Session) shareName(w *pass, at int, msg []byte) {
 		}
 		w.replace(at, len(msg), msgCloseNothing)
 	case known:
+		if _, pending := s.naming[string(name)]; !pending && !s.memory.has(shared) {
+			// It could not be prepared ahead. That the client learns as it does when a plan cannot be made again.
+			w.insert(at, renamed(s.statements.named[string(name)].Parse, shared))
+			s.push(op{kind: opParse, start: -1, end: -1})
+			s.memory.put(shared, 0)
+		}
 		s.rename(w, at, msg, offset, name, shared)
 	case strings.HasPrefix(string(name), sharedPrefix):
 		s.rename(w, at, msg, offset, name, sharedPrefix)
