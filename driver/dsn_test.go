@@ -54,6 +54,7 @@ func TestDefaults(t *testing.T) {
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
 		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_login_rate": "150",
 		"session_state": "strict", "track_settings": "",
+		"pool_mode": "session", "max_upstreams": "20", "connection_borrow_timeout": "120s",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -109,6 +110,9 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"aws_profile":               {"dev team": "dev team"},
 		"iam_host":                  {"db.example.com": "db.example.com", "db.example.com:6432": "db.example.com:6432"},
 		"iam_login_rate":            {"0": "0", "199": "199", "100000": "100000"},
+		"pool_mode":                 {"session": "session", "transaction": "transaction"},
+		"max_upstreams":             {"1": "1", "10000": "10000"},
+		"connection_borrow_timeout": {"5": "5s", "1ms": "1ms"},
 	}
 	bad := map[string]map[string]string{
 		"topology":                  {"": "unknown value", "Aurora": "unknown value", "aurora ": "unknown value", "x": "unknown value"},
@@ -130,6 +134,9 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"aws_profile":               {"": "empty"},
 		"iam_host":                  {"": "empty", "a b": "not a host", "h:port": "not a host", "postgres://h": "not a host", "h:0": "not a host"},
 		"iam_login_rate":            {"": "not such a number", "-1": "not such a number", "100001": "not such a number", "1.5": "not such a number"},
+		"pool_mode":                 {"": "unknown value", "statement": "unknown value"},
+		"max_upstreams":             {"": "not a number", "0": "too small", "10001": "too large", "x": "not a number"},
+		"connection_borrow_timeout": {"": "empty", "0": "too short"},
 	}
 	// needed has what a parameter does not go without.
 	needed := map[string][][2]string{

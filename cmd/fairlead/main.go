@@ -1,7 +1,8 @@
-// Command fairlead shows what the driver does, on a cluster of its own.
+// Command fairlead is the pooler, and shows what it and the driver do, on a cluster of its own.
 //
 //	fairlead demo     # the same load three ways side by side, and the writer goes away twice
 //	fairlead local    # a cluster on this machine to try things on
+//	fairlead pooler   # a pooler for clients of any language
 //	fairlead commits-table    # the SQL that makes commits decidable everywhere
 //	fairlead doctor DSN       # what is between this machine and a cluster, and how to mend it
 //
@@ -37,6 +38,7 @@ type console struct {
 type commands struct {
 	Demo         demoCmd         `cmd:"" help:"Run the same load through three drivers at the same time, and take the writer away twice."`
 	Local        localCmd        `cmd:"" help:"Start a cluster on this machine, to try things on by hand."`
+	Pooler       poolerCmd       `cmd:"" help:"Let any PostgreSQL client share few server connections, and go on when the writer changes."`
 	CommitsTable commitsTableCmd `cmd:"" help:"Print or apply the SQL that makes commits decidable everywhere, also on Aurora."`
 	Doctor       doctorCmd       `cmd:"" help:"Check everything between this machine and a cluster, and say how to mend what is wrong."`
 	Version      versionCmd      `cmd:"" help:"Say which version this is."`

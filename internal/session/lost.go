@@ -78,7 +78,7 @@ func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
 func (s *Session) lost(cause string) (Verdict, Reason) {
 	begun := s.saved != nil || s.delivered > 0 && s.status == wire.StatusIdle // a unit is not over
 	s.abandonReplay()
-	s.statements.moved()
+	s.leave()
 	skipping := s.skipping
 	refused := s.refusedReadOnly && s.status == wire.StatusIdle && !s.truncated && !s.confused && !s.copied
 	s.skipping, s.acceptReadOnly, s.acceptAck, s.refusedReadOnly = false, false, false, false
@@ -234,7 +234,7 @@ func (s *Session) Refuse(p Problem) (Verdict, Reason) { return s.reportHeld(s.re
 
 func (s *Session) refuseAll(p Problem) (Verdict, Reason) {
 	s.abandonReplay()
-	s.statements.moved()
+	s.leave()
 	s.skipping = false
 	s.doubts = nil
 	if s.local.on {
@@ -361,7 +361,7 @@ func (s *Session) answerSegments(problem func(i int) *Problem) {
 func (s *Session) clientOps() []op {
 	var list []op
 	for _, o := range s.outstanding() {
-		if o.kind != opProbe && o.kind != opProbeSync {
+		if o.kind > opParse {
 			list = append(list, o)
 		}
 	}

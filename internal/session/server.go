@@ -76,6 +76,7 @@ func (s *Session) Server(b []byte) View {
 				special = s.special()
 				continue
 			}
+			kind = b[i]
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -150,6 +151,7 @@ func (s *Session) serverVerify(b []byte) View {
 			i += n
 			continue
 		}
+		kind = msg[0]
 		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
 			break
@@ -313,6 +315,9 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
+		if s.memory != nil && (head == opParse || (head == wire.Bind || head == wire.Describe) && (e.Code == "0A000" || e.Code == "26000")) {
+			s.memory.ended = true // a statement is not there, or does not mean any more what it meant
+		}
 		s.failed(head)
 	case wire.ReadyForQuery:
 		if len(msg) != wire.HeaderLen+1 {
@@ -365,6 +370,9 @@ func (s *Session) failed(head byte) {
 	}
 	if s.skipping = !s.Busy(); !s.skipping {
 		s.queue[s.head].flags |= flagFailed
+	}
+	if len(s.naming) > 0 {
+		s.renameAgain()
 	}
 }
 
@@ -435,7 +443,15 @@ func (s *Session) parameter(body []byte) {
 	if !ok {
 		return
 	}
-	if value, _, ok := wire.CString(rest); ok && s.params[string(name)] != string(value) {
-		s.params[string(name)] = string(value)
+	value, _, ok := wire.CString(rest)
+	if !ok {
+		return
+	}
+	if s.params[string(name)] != string(value) {
+		s.params[string(name)], s.paramsStale = string(value), true
+	}
+	if s.memory != nil && s.memory.Params[string(name)] != string(value) {
+		s.memory.Params[string(name)] = string(value)
+		s.memory.Recount()
 	}
 }
