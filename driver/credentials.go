@@ -24,6 +24,10 @@ func (c *Config) provider() (credentials.Provider, error) {
 		// The interface alone: closing is its maker's affair.
 		return struct{ credentials.Provider }{c.Credentials}, nil
 	case c.Auth == AuthIAM:
+		if c.IAMHost != "" && c.InstanceHostPattern == "" && c.Logger != nil {
+			c.Logger.Warn("fairlead: with iam_host and without instance_host_pattern only the DSN's own hosts are dialled, in a failover too",
+				"cluster", c.clusterName(), "iam_host", c.IAMHost)
+		}
 		return credentials.Paced(awscreds.NewIAM(awscreds.IAMConfig{Config: cfg, SignFor: c.signFor()}), c.IAMLoginRate), nil
 	case c.Auth == AuthSecret:
 		secrets, err := awscreds.NewSecrets(awscreds.SecretsConfig{Config: cfg, SecretID: c.SecretID, HostRegion: rdsname.Region(c.Conn.Host)})

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -128,6 +129,25 @@ func TestParametersOfCredentialsThatDoNotGoTogether(t *testing.T) {
 	c.Credentials = credentials.Static(credentials.Credential{})
 	if _, err := NewConnector(c); err == nil || !strings.Contains(err.Error(), "Credentials and auth=iam") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestATunnelIsWarnedOf(t *testing.T) {
+	quietEnv(t)
+	for dsn, want := range map[string]bool{
+		"host=localhost auth=iam iam_host=" + rdsHost:                                                              true,
+		"host=localhost auth=iam iam_host=" + rdsHost + " instance_host_pattern=?.xyz.eu-west-1.rds.amazonaws.com": false,
+		"host=" + rdsHost + " auth=iam":                                                                            false,
+	} {
+		var log strings.Builder
+		c := mustParse(t, dsn)
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		if _, err := NewConnector(c); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN"); got != want {
+			t.Errorf("%s: %q", dsn, log.String())
+		}
 	}
 }
 
