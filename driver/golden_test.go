@@ -61,7 +61,7 @@ func TestDependencies(t *testing.T) {
 
 // TestAPI watches what the packages that users import export.
 func TestAPI(t *testing.T) {
-	for _, p := range []string{"driver", "topology", "rdstest"} {
+	for _, p := range []string{"driver", "pooler", "topology", "rdstest"} {
 		golden(t, p+".api.golden", run(t, "go", "doc", "-all", "github.com/fairlead-go/fairlead/"+p))
 	}
 }
