@@ -62,7 +62,7 @@ func TestDependencies(t *testing.T) {
 
 // TestAPI watches what the packages that users import export.
 func TestAPI(t *testing.T) {
-	for _, p := range []string{"driver", "topology", "credentials", "credentials/awscreds", "rdstest", "rdstest/fakeaws"} {
+	for _, p := range []string{"driver", "pooler", "topology", "credentials", "credentials/awscreds", "rdstest", "rdstest/fakeaws"} {
 		golden(t, path.Base(p)+".api.golden", run(t, "go", "doc", "-all", "github.com/fairlead-go/fairlead/"+p))
 	}
 }

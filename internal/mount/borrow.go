@@ -169,9 +169,12 @@ func (m *Conn) inspect() {
 	}
 	ctx, leave := m.enter(reads)
 	defer leave()
-	tracked := m.tracks && m.s.Opaque()
+	tracked, unsettled, wanted := m.tracks && m.s.Opaque(), m.s.Unsettled(), m.s.Wanted()
 	m.mu.Unlock()
 	answer, err := u.Query(ctx, session.Inspect)
+	if err == nil && unsettled {
+		_, err = u.Query(ctx, session.ResetTo(wanted))
+	}
 	var values map[string]string
 	if err == nil && tracked {
 		values, err = m.pool.askSettings(ctx, u)
@@ -184,6 +187,10 @@ func (m *Conn) inspect() {
 		m.lose(lossOf(u, err))
 	default:
 		m.s.Inspected(answer)
+		if unsettled {
+			m.s.Settled(u.Params)
+			m.flush()
+		}
 		if tracked {
 			m.s.ReadBack(values)
 		}

@@ -29,17 +29,22 @@ func (s *Session) Restore() string {
 // learns those that differ from what it knows.
 func (s *Session) Attached(params map[string]string, pid uint32) {
 	s.pid = pid
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if s.params[name] != params[name] {
-			s.params[name], s.paramsStale = params[name], true
-			s.emit(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
-		}
-	}
+	s.report(params)
 	if s.Listening() {
 		s.emit(&pgproto3.NoticeResponse{
 			Severity: "WARNING", SeverityUnlocalized: "WARNING", Code: "01000",
 			Message: "fairlead: the connection moved to another server; notifications may have been missed",
 		})
+	}
+}
+
+// report tells the client of parameters that differ from what it knows.
+func (s *Session) report(params map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if s.params[name] != params[name] {
+			s.params[name], s.paramsStale = params[name], true
+			s.emit(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
+		}
 	}
 }
 

@@ -147,7 +147,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			s.parsing(msg)
 		}
 		if s.memory != nil && !s.skipping {
-			s.shareParse(w, at, msg, &o)
+			s.shareParse(w, at, start, msg)
 		}
 	case wire.Bind:
 		if s.watch() {
@@ -191,6 +191,10 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
+		if !s.Busy() {
+			s.open = open
+			return // the COPY that it would end has failed: the server passes over it
+		}
 		s.copyFailed = s.copyIn && kind == wire.CopyFail
 		s.copyEnded, s.copyEnd = !s.copyIn, s.pushed // a client need not wait for the CopyInResponse
 		s.open, s.copyIn = false, false

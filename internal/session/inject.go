@@ -35,9 +35,6 @@ const (
 	flagWrapped
 	// flagFailed: the client was given an error; only the ReadyForQuery is missing.
 	flagFailed
-	// flagShared: a Parse that was not sent, because the upstream has the statement. Something was sent in its place whose
-	// answer becomes the ParseComplete.
-	flagShared
 )
 
 // pass is how messages of the client's go to the upstream: as they are, or with something of the session's own between
@@ -216,7 +213,7 @@ func (s *Session) special() bool {
 		return false
 	}
 	o := &s.queue[s.head]
-	return o.kind <= opParse || o.flags&(flagWrapped|flagShared) != 0 || s.dropTag
+	return o.kind <= opParse || o.flags&flagWrapped != 0 || s.dropTag
 }
 
 // swallow takes in a message that the client must not see, and reports whether it was one.
@@ -237,13 +234,11 @@ func (s *Session) swallow(kind byte, msg []byte) bool {
 		return false
 	case o.kind == opClose, o.kind == opParse:
 		if kind == wire.CloseComplete || kind == wire.ParseComplete {
+			if o.kind == opClose && s.memory != nil && len(s.onTheWay) > 0 {
+				s.memory.forget(s.onTheWay[0]) // it is that of the Parse behind it
+			}
 			s.pop()
 			return true
-		}
-		return false
-	case o.flags&flagShared != 0:
-		if kind == wire.CloseComplete {
-			msg[0] = wire.ParseComplete
 		}
 		return false
 	case s.dropTag:

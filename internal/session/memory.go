@@ -31,6 +31,7 @@ type Memory struct {
 // kept is a prepared statement of an upstream's.
 type kept struct {
 	description uint64 // 0: not known
+	outdated    bool   // it does not mean any more what it meant
 	used        uint64 // by the memory's clock
 }
 
@@ -96,6 +97,9 @@ func (m *Memory) has(name string) bool {
 	k.used = m.clock
 	return true
 }
+
+// forget says that a statement was closed.
+func (m *Memory) forget(name string) { delete(m.statements, name) }
 
 func (m *Memory) put(name string, description uint64) {
 	m.clock++

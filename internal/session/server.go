@@ -76,7 +76,6 @@ func (s *Session) Server(b []byte) View {
 				special = s.special()
 				continue
 			}
-			kind = b[i]
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -151,7 +150,6 @@ func (s *Session) serverVerify(b []byte) View {
 			i += n
 			continue
 		}
-		kind = msg[0]
 		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
 			break
@@ -315,8 +313,11 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
-		if s.memory != nil && (head == opParse || (head == wire.Bind || head == wire.Describe) && (e.Code == "0A000" || e.Code == "26000")) {
-			s.memory.ended = true // a statement is not there, or does not mean any more what it meant
+		if s.memory != nil && (head == opParse || (head == wire.Bind || head == wire.Describe) && e.Code == "26000") {
+			s.memory.ended = true // a statement is not there that was
+		}
+		if s.memory != nil && (head == wire.Bind || head == wire.Describe) && e.Code == "0A000" {
+			s.outdated(s.message(s.queue[s.head]))
 		}
 		s.failed(head)
 	case wire.ReadyForQuery:
@@ -389,6 +390,9 @@ func (s *Session) parseFailed(o op) {
 }
 
 func (s *Session) forgetParse(name string) {
+	if name != "" && s.memory != nil {
+		s.arrived()
+	}
 	delete(s.parses, name)
 	if name != "" && s.statements.named[name] != nil {
 		// The journal tells of two statements of that name now.

@@ -143,6 +143,7 @@ type Session struct {
 	id              uint64
 	memory          *Memory           // of the upstream that it has; nil: none, or one of its own
 	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
+	onTheWay        []string          // shared names of these Parses, in their order; empty for one that is to fail
 	begins          sqltext.StateMask // what was mentioned first
 	look            bool              // the server is to be asked what the session holds
 	unnamedMentions sqltext.StateMask

@@ -17,7 +17,7 @@ import (
 // sharedPrefix begins the names of statements that the sessions of a pool share. The prefix alone is the name of none.
 const sharedPrefix = "fairlead_"
 
-// msgCloseNothing closes a statement that is not there, which is no error. Its answer has the length of a ParseComplete.
+// msgCloseNothing closes a statement that is not there, which is no error.
 var msgCloseNothing = encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: sharedPrefix})
 
 // NeedsNoServer reports whether bytes that the client wants to send are only to be taken in: they complete no message, or it
@@ -109,7 +109,7 @@ func (s *Session) Return() {
 	s.settings.unsure = false
 	m.sequences = s.id
 	m.ended = m.ended || s.confused || s.probeStep != 0 || s.dropTag
-	s.memory, s.naming = nil, nil
+	s.memory, s.naming, s.onTheWay = nil, nil, nil
 }
 
 // Forsake takes away an upstream that the session has not come to use.
@@ -117,7 +117,7 @@ func (s *Session) Forsake() { s.leave() }
 
 // leave is the loss of the upstream.
 func (s *Session) leave() {
-	s.memory, s.naming, s.settings.unsure, s.look = nil, nil, false, false
+	s.memory, s.naming, s.onTheWay, s.settings.unsure, s.look = nil, nil, nil, false, false
 	s.statements.moved()
 }
 
@@ -133,7 +133,18 @@ const Inspect = `select pg_catalog.concat(` +
 	`case when exists (select from pg_catalog.pg_cursors where is_holdable) then 'c' end)`
 
 // Inspects reports whether the server has to be asked what the session holds there.
-func (s *Session) Inspects() bool { return s.look }
+func (s *Session) Inspects() bool { return s.look || s.Unsettled() }
+
+// Unsettled reports whether a session that keeps its upstream has gone back to the settings of its startup, and the upstream
+// to those of its login. ResetTo the Wanted mends that, and Settled says so.
+func (s *Session) Unsettled() bool { return s.settings.unsure && s.Pins() != "" }
+
+// Settled is given the upstream's parameters as they are then. The client learns what has changed.
+func (s *Session) Settled(params map[string]string) {
+	s.settings.unsure = false
+	s.memory.Recount()
+	s.report(params)
+}
 
 // Inspected takes in the answer to Inspect.
 func (s *Session) Inspected(answer string) {
@@ -186,35 +197,28 @@ func (s *Session) note(m sqltext.StateMask) {
 	}
 }
 
-// shareParse has a statement of the client's prepared under the name that all sessions use for it, or takes it for prepared
-// when the upstream has it.
-func (s *Session) shareParse(w *pass, at int, msg []byte, o *op) {
+// shareParse has a statement of the client's prepared under the name that all sessions use for it. Where the upstream has it,
+// it is prepared anew: the client is to get what its text means now.
+func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 	name, _ := parseParts(msg)
 	if len(name) == 0 {
 		return
 	}
 	if _, known := s.resolve(name); known && !s.madeAgain(name) {
+		s.onTheWay = append(s.onTheWay, "")
 		s.collide(w, at, msg)
 		return
 	}
 	shared := s.sharedName(msg)
-	again := s.unitMentions&sqltext.StateDeallocate != 0
-	for _, on := range s.naming {
-		again = again || on == shared
-	}
+	again := s.memory.has(shared) || slices.Contains(s.onTheWay, shared)
+	s.onTheWay = append(s.onTheWay, shared)
 	if s.naming == nil {
 		s.naming = make(map[string]string)
 	}
 	s.naming[string(name)] = shared
-	switch {
-	case again:
-		// Whether it will be there by then is not known yet.
+	if again {
 		w.insert(at, encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: shared}))
-		s.push(op{kind: opClose, start: o.start, end: o.start})
-	case s.memory.has(shared):
-		w.replace(at, len(msg), msgCloseNothing)
-		o.flags |= flagShared
-		return
+		s.push(op{kind: opClose, start: int32(start), end: int32(start)})
 	}
 	s.rename(w, at, msg, wire.HeaderLen, name, shared)
 }
@@ -448,7 +452,7 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	}
 	shared := s.sharedOf(st)
 	there := m.has(shared)
-	if there && (st.description == 0 || m.statements[shared].description == st.description) {
+	if there && !m.statements[shared].outdated && (st.description == 0 || m.statements[shared].description == st.description) {
 		return nil
 	}
 	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, common: true, Replace: there}
@@ -500,13 +504,32 @@ func (s *Session) prepared(name []byte) {
 		s.memory.unnamed, s.memory.unnamedSeq = s.id, s.statements.unnamedSeq
 		return
 	}
-	shared := s.naming[string(name)]
-	delete(s.naming, string(name))
-	if shared == "" {
+	shared := s.arrived()
+	if s.naming[string(name)] == shared {
+		delete(s.naming, string(name))
+	}
+	if shared != "" {
+		s.memory.put(shared, 0)
+	}
+}
+
+// arrived is the shared name of the first Parse on its way, whose answer has come.
+func (s *Session) arrived() (shared string) {
+	if len(s.onTheWay) > 0 {
+		shared, s.onTheWay = s.onTheWay[0], s.onTheWay[1:]
+	}
+	return shared
+}
+
+// outdated takes in that a statement cannot be run any more as it was described.
+func (s *Session) outdated(msg []byte) {
+	if msg == nil {
 		return
 	}
-	if !s.memory.has(shared) {
-		s.memory.put(shared, 0)
+	if name, ok := statementOf(msg); ok {
+		if shared, known := s.resolve(name); known && s.memory.statements[shared] != nil {
+			s.memory.statements[shared].outdated = true
+		}
 	}
 }
 
