@@ -470,3 +470,17 @@ func TestAClientNeedNotWaitUntilTheServerAsksForItsCopyData(t *testing.T) {
 		}
 	}
 }
+
+func TestAStatementIsDroppedByItsQuotedName(t *testing.T) {
+	s := idle(t)
+	client(t, s, query(`prepare "Q r" (int) as select $1`))
+	server(t, s, tag("PREPARE"), ready('I'))
+	client(t, s, query(`prepare q as select 1`))
+	server(t, s, tag("PREPARE"), ready('I'))
+	client(t, s, query(`deallocate "Q r" -- and not q`))
+	server(t, s, tag("DEALLOCATE"), ready('I'))
+	s.Lost("gone")
+	if list := s.Missing(fe(t, query(`execute "Q r"(1)`))); len(list) != 1 || list[0].Name() != "q" {
+		t.Errorf("to be prepared again: %v", list)
+	}
+}

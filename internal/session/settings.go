@@ -255,37 +255,38 @@ func (s *Session) command(head byte, tag []byte) {
 	case "SELECT":
 		s.setConfig(head, sql)
 	case "SAVEPOINT":
-		s.settings.pending = append(s.settings.pending, change{savepoint: lastWord(sql)})
+		s.settings.pending = append(s.settings.pending, change{savepoint: s.lastName(sql)})
 	case "RELEASE":
-		s.settings.release(lastWord(sql))
+		s.settings.release(s.lastName(sql))
 	case "LISTEN":
 		if s.listens == nil {
 			s.listens = make(map[string]string)
 		}
-		s.listens[lastWord(sql)] = sql
+		s.listens[s.lastName(sql)] = sql
 	case "UNLISTEN":
-		if name := lastWord(sql); name == "*" {
-			clear(s.listens)
-		} else {
+		if name, ok := sqltext.Identifier(sql, -1, s.options()); ok {
 			delete(s.listens, name)
+		} else {
+			clear(s.listens) // UNLISTEN *
 		}
 	case "PREPARE":
 		if sqltext.Classify(sql, s.options()) == sqltext.PrepareTransaction {
 			s.inBlock = false
-		} else if name := wordAfter(sql, 1); name != "" {
-			st := &Statement{name: unquote(name), SQL: sql, mentions: sqltext.MentionsState([]byte(sql))}
+		} else if name, ok := sqltext.Identifier(sql, 1, s.options()); ok {
+			st := &Statement{name: name, SQL: sql, mentions: sqltext.MentionsState([]byte(sql))}
 			s.statements.put(st)
 			if s.memory != nil {
 				s.memory.own[st.name] = s.id
 			}
 		}
 	case "DEALLOCATE":
-		if name := lastWord(sql); strings.EqualFold(name, "all") {
+		// A statement called "all" can be dropped by its quoted name only.
+		if name := s.lastName(sql); name == "all" && !strings.HasSuffix(strings.TrimRight(sql, "; \t\r\n"), `"`) {
 			s.statements.dropAll()
 		} else {
-			s.statements.drop(unquote(name))
+			s.statements.drop(name)
 			if s.memory != nil {
-				delete(s.memory.own, unquote(name))
+				delete(s.memory.own, name)
 			}
 		}
 	case "DECLARE":
@@ -310,7 +311,7 @@ func createsRoutine(tag []byte) bool {
 
 func (s *Session) rolledBack(sql string) {
 	if sql != "" && sqltext.Classify(sql, s.options()) == sqltext.RollbackTo {
-		s.settings.rollbackTo(lastWord(sql))
+		s.settings.rollbackTo(s.lastName(sql))
 		s.inError = false
 		return
 	}
@@ -417,26 +418,8 @@ func (s *Session) statementText(name []byte, before int) (sql string) {
 	return ""
 }
 
-func lastWord(sql string) string {
-	f := strings.Fields(strings.TrimRight(sql, "; \t\r\n"))
-	if len(f) == 0 {
-		return ""
-	}
-	return unquote(f[len(f)-1])
-}
-
-func wordAfter(sql string, n int) string {
-	f := strings.FieldsFunc(sql, func(r rune) bool { return r == ' ' || r == '\t' || r == '\n' || r == '(' })
-	if len(f) <= n {
-		return ""
-	}
-	return f[n]
-}
-
-// unquote is an identifier as the server keeps it.
-func unquote(name string) string {
-	if len(name) >= 2 && name[0] == '"' && name[len(name)-1] == '"' {
-		return strings.ReplaceAll(name[1:len(name)-1], `""`, `"`)
-	}
-	return strings.ToLower(name)
+// lastName is the name that a statement ends with.
+func (s *Session) lastName(sql string) string {
+	name, _ := sqltext.Identifier(sql, -1, s.options())
+	return name
 }
