@@ -61,6 +61,7 @@ func (m Manner) String() string {
 type Message struct {
 	Type byte   // 0 for a startup packet, which has none
 	Body []byte // what follows the length: its first 16 MiB. Valid during the call
+	Conn int    // tells the front's connections apart: they are counted from 1
 }
 
 // Cut describes where one connection is cut. The zero value resets the connection of the first client that sends

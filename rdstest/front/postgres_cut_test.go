@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -334,6 +335,31 @@ func TestMessagesAreCountedOnEachConnection(t *testing.T) {
 	if err := one.Exec(background(t), "SELECT 1").Close(); err != nil {
 		t.Errorf("a cut fired twice: %v", err)
 	}
+}
+
+func TestCutCanBeOfAConnectionThatWasRecognised(t *testing.T) {
+	f := postgresFront(t)
+	other, conn := connect(t, f, ""), connect(t, f, "")
+	var chosen atomic.Int64
+	f.Cut(front.Cut{Match: func(m front.Message) bool {
+		if strings.Contains(string(m.Body), "select 'this one'") {
+			chosen.Store(int64(m.Conn))
+		}
+		return false
+	}})
+	pending := f.Cut(front.Cut{From: front.Server, Match: func(m front.Message) bool {
+		return m.Type == 'C' && int64(m.Conn) == chosen.Load() && string(m.Body[:4]) == "SHOW"
+	}})
+	if _, err := conn.Exec(background(t), "select 'this one'").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(background(t), "show work_mem").ReadAll(); err != nil {
+		t.Errorf("the other connection: %v", err)
+	}
+	if _, err := conn.Exec(background(t), "show work_mem").ReadAll(); err == nil {
+		t.Error("the connection was not cut")
+	}
+	fired(t, pending)
 }
 
 func TestCutThatIsTakenBackDoesNotFire(t *testing.T) {
