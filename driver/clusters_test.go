@@ -20,7 +20,7 @@ func TestPoolsShareAClusterOnlyWhenTheyReachItAlike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return clusterKey(p)
+		return p.ClusterKey()
 	}
 	const dsn = "postgres://a:x@one,two/app"
 	same := key(dsn, nil)

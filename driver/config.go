@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,15 @@ const (
 	LocksRefuse ReplayLocks = "refuse"
 )
 
+// SessionState says whether functions of the user's own may leave state in a session that nothing on the wire shows.
+type SessionState string
+
+// What functions of the user's own may do to a session.
+const (
+	SessionStrict  SessionState = "strict"  // set it: a session that has called one outside a transaction cannot be moved
+	SessionRelaxed SessionState = "relaxed" // nothing: the user's word
+)
+
 // Switch is a parameter that is on or off.
 type Switch string
 
@@ -110,6 +120,10 @@ type Config struct {
 	JournalLimit int
 	// ReplayLocks is the parameter replay_locks; default LocksReplay.
 	ReplayLocks ReplayLocks
+	// SessionState is the parameter session_state; default SessionStrict.
+	SessionState SessionState
+	// TrackSettings is the parameter track_settings; default none.
+	TrackSettings []string
 	// ContinuityNotices is the parameter continuity_notices; default Off.
 	ContinuityNotices Switch
 	// FailoverTimeout is the parameter failover_timeout; default 60 s.
@@ -166,6 +180,7 @@ func failoverEvent(f topology.Failover) FailoverEvent {
 // are the same ones.
 func (c *Config) Copy() *Config {
 	cp := *c
+	cp.TrackSettings = slices.Clone(c.TrackSettings)
 	if c.Conn != nil {
 		cp.Conn = c.Conn.Copy()
 	}

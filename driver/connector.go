@@ -125,7 +125,7 @@ func (c *Connector) hold() error {
 	if c.held {
 		return nil
 	}
-	if err := c.pool.hold(); err != nil {
+	if err := c.pool.Hold(); err != nil {
 		return err
 	}
 	c.held = true
@@ -141,7 +141,7 @@ func (c *Connector) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held && !c.closed {
-		c.pool.release()
+		c.pool.Release()
 	}
 	c.closed = true
 	return nil

@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
+		"session_state": "strict", "track_settings": "",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -98,6 +99,8 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"commit_resolution":         {"auto": "auto", "marker": "marker", "lsn": "lsn", "off": "off"},
 		"journal_limit":             {"1024": "1kB", "65536": "64kB", "1 MB": "1MB", "2000B": "2000B", "1GB": "1GB"},
 		"replay_locks":              {"replay": "replay", "refuse": "refuse"},
+		"session_state":             {"strict": "strict", "relaxed": "relaxed"},
+		"track_settings":            {"app.tenant": "app.tenant", "app.tenant,work_mem": "app.tenant,work_mem"},
 		"continuity_notices":        {"on": "on", "off": "off"},
 	}
 	bad := map[string]map[string]string{
@@ -111,6 +114,8 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"commit_resolution":         {"": "unknown value", "wal": "unknown value"},
 		"journal_limit":             {"": "not a size", "-1": "negative", "1023": "too small", "2GB": "too large", "99999999999GB": "too large", "1mb": "not a size"},
 		"replay_locks":              {"": "unknown value", "on": "unknown value"},
+		"session_state":             {"": "unknown value", "off": "unknown value"},
+		"track_settings":            {"": "not the name", "a,": "not the name", "a b": "not the name", "x'": "not the name"},
 		"continuity_notices":        {"": "unknown value", "true": "unknown value"},
 	}
 	forms := func(name, value string) []string {

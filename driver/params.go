@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -80,6 +81,27 @@ var params = []*param{
 		func(*Config) ReplayLocks { return LocksReplay },
 		"",
 		LocksReplay, LocksRefuse),
+	enum("session_state", "Whether functions of your own, called outside a transaction, are taken to have set something in the session that cannot be seen (`strict`: when its server dies, the session's next statement gets 08006), or not (`relaxed`).",
+		func(c *Config) *SessionState { return &c.SessionState },
+		func(*Config) SessionState { return SessionStrict },
+		"",
+		SessionStrict, SessionRelaxed),
+	{
+		name: "track_settings", allowed: "a list of the names of settings with commas between them, as in app.tenant,app.user",
+		effect:   "Settings that functions of your own make. They are read back after such a function was called outside a transaction, in a round trip of its own, and the session can move in spite of `session_state=strict`.",
+		optional: true, defaultText: "none",
+		def: func(*Config) string { return "" },
+		get: func(c *Config) string { return strings.Join(c.TrackSettings, ",") },
+		set: func(c *Config, value string) error {
+			c.TrackSettings = strings.Split(value, ",")
+			for _, name := range c.TrackSettings {
+				if !settingName.MatchString(name) {
+					return fmt.Errorf("%q is not the name of a setting", name)
+				}
+			}
+			return nil
+		},
+	},
 	enum("continuity_notices", "Whether a session that goes on with another server is told so with a NoticeResponse.",
 		func(c *Config) *Switch { return &c.ContinuityNotices },
 		func(*Config) Switch { return Off },
@@ -95,6 +117,9 @@ var params = []*param{
 		"How often the cluster is looked at while nothing happens.",
 		func(c *Config) *time.Duration { return &c.TopologyRefreshInterval }),
 }
+
+// settingName is what PostgreSQL takes for the name of a run-time parameter.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$`)
 
 // paramNamed returns the parameter of ours with this name, or nil.
 func paramNamed(name string) *param {

@@ -2,38 +2,28 @@ package driver
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"net"
-	"sync"
-	"sync/atomic"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel"
 
-	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
-// pool is what all connections made from one Config have in common: the way in to the cluster, and the mounts, by the
-// number that their address carries.
-//
-// It holds on to its cluster while anything holds on to it: an open Connector, or a connection. The last to let go stops
-// the cluster's monitor, so that nothing is left behind a closed sql.DB.
+// scope names the instrumentation.
+const scope = "github.com/fairlead-go/fairlead/driver"
+
+// pool is what all connections made from one Config have in common. It holds on to its cluster while an open Connector or a
+// connection holds on to it, so that nothing is left behind a closed sql.DB.
 type pool struct {
-	cfg     *Config
-	login   *backend.Login
-	metrics *metrics
-
-	modes  modes
-	ids    atomic.Uint64
-	mounts sync.Map // uint64 -> *mount
-
-	mu      sync.Mutex
-	holders int
-	leave   func() // lets go of the cluster
+	*mount.Pool
+	cfg *Config
 }
 
 func newPool(cfg *Config) (*pool, error) {
@@ -41,19 +31,45 @@ func newPool(cfg *Config) (*pool, error) {
 		return nil, err
 	}
 	cfg = cfg.Copy()
-	m, err := newMetrics(cfg)
+	mounts, err := mount.NewPool(cfg.mount())
 	if err != nil {
 		return nil, err
 	}
-	upstream := cfg.Conn.Config.Copy()
-	if cfg.DialFunc != nil {
-		upstream.DialFunc = cfg.DialFunc
+	return &pool{Pool: mounts, cfg: cfg}, nil
+}
+
+// mount is what the mounts need of the Config.
+func (c *Config) mount() mount.Config {
+	provider := c.MeterProvider
+	if provider == nil {
+		provider = otel.GetMeterProvider()
 	}
-	if cfg.Resolver != nil {
-		upstream.LookupFunc = cfg.Resolver.LookupHost
+	login := c.Conn.Config.Copy()
+	if c.DialFunc != nil {
+		login.DialFunc = c.DialFunc
 	}
-	want, validate := cfg.TargetSessionAttrs.want()
-	return &pool{cfg: cfg, login: backend.NewLogin(upstream, want, validate), metrics: m}, nil
+	if c.Resolver != nil {
+		login.LookupFunc = c.Resolver.LookupHost
+	}
+	want, validate := c.TargetSessionAttrs.want()
+	m := mount.Config{
+		Name: c.clusterName(), Login: login, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
+		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
+		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
+		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,
+		RefuseLocks: c.ReplayLocks == LocksRefuse, TrustFunctions: c.SessionState == SessionRelaxed,
+		TrackSettings: c.TrackSettings, Notices: c.ContinuityNotices == On, FailoverTimeout: c.FailoverTimeout,
+		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: provider.Meter(scope),
+	}
+	if c.OnFailover != nil {
+		m.OnFailover = func(f topology.Failover) { c.OnFailover(failoverEvent(f)) }
+	}
+	return m
+}
+
+// waysOf tells the functions of Conn apart, as far as Go lets one: by their code.
+func (c *Config) waysOf() [2]uintptr {
+	return [2]uintptr{reflect.ValueOf(c.Conn.DialFunc).Pointer(), reflect.ValueOf(c.Conn.LookupFunc).Pointer()}
 }
 
 // want is what the attributes ask of an instance, and how a connection that no topology vouches for is asked.
@@ -73,83 +89,17 @@ func (a TargetSessionAttrs) want() (topology.Want, pgconn.ValidateConnectFunc) {
 	return topology.WantWriter, pgconn.ValidateConnectTargetSessionAttrsReadWrite
 }
 
-// hold keeps the cluster watched until release.
-func (p *pool) hold() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.holders == 0 {
-		shared, leave, err := clusters.join(p)
-		if err != nil {
-			return err
-		}
-		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
-	}
-	p.holders++
-	return nil
-}
-
-func (p *pool) release() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.holders--; p.holders == 0 {
-		p.login.Rest()
-		p.leave()
-		p.leave = nil
-	}
-}
-
-// dial is the DialFunc that pgx is given: it logs in to an instance before it returns, so that the first Write finds an
-// upstream. A CancelRequest comes over a connection of its own, to the address that the mount gave as its peer's.
+// dial is the DialFunc that pgx is given. A CancelRequest comes over a connection of its own, to the address that the mount
+// gave as its peer's.
 func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if network == mountNetwork {
-		return p.dialCancel(addr)
+	if network == mount.Network {
+		return p.DialCancel(addr)
 	}
-	if err := p.hold(); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.FailoverTimeout, errTimeout)
-	defer cancel()
-	m := newMount(p, p.ids.Add(1))
-	_, _ = rand.Read(m.key[:]) // never fails
-	_, _ = rand.Read(m.uuid[:])
-	up, err := p.connect(ctx, m)
+	conn, err := p.Dial(ctx)
 	if err != nil {
-		p.release()
 		return nil, err
 	}
-	m.up, m.pid = up, up.PID
-	p.mounts.Store(m.id, m)
-	p.metrics.sessions(1)
-	return m, nil
-}
-
-// connect logs in for a new mount.
-func (p *pool) connect(ctx context.Context, m *mount) (*backend.Upstream, error) {
-	var after topology.Ticket
-	for {
-		up, err := p.login.Connect(ctx, after, &m.mu)
-		if err != nil {
-			return nil, err
-		}
-		mode, err := p.commitMode(ctx, up)
-		if err == nil {
-			m.s.Decidable(mode, m.uuid)
-			return up, nil
-		}
-		up.Close(true)
-		var refused *refusal
-		if errors.As(err, &refused) || ctx.Err() != nil {
-			return nil, err
-		}
-		after = p.login.Cluster.Suspect(up.Instance.ID, err)
-	}
-}
-
-// left is the end of a mount.
-func (p *pool) left(m *mount) {
-	p.mounts.Delete(m.id)
-	p.metrics.sessions(-1)
-	p.release()
+	return conn, nil
 }
 
 // connConfig is what pgx is to connect with: everything that is between the client and the application stays as the

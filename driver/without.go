@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fairlead-go/fairlead/internal/mount"
 )
 
 type withoutReplayKey struct{}
@@ -65,30 +67,18 @@ func heedWithoutReplay(t pgx.QueryTracer) pgx.QueryTracer {
 // begin and end are around each call. Most have no such context, and must cost next to nothing.
 func (w *withoutReplay) begin(ctx context.Context, conn *pgx.Conn) {
 	if isWithoutReplay(ctx) {
-		if m, ok := conn.PgConn().Conn().(*mount); ok {
-			m.beginWithoutReplay()
+		if m, ok := conn.PgConn().Conn().(*mount.Conn); ok {
+			m.BeginWithoutReplay()
 		}
 	}
 }
 
 func (w *withoutReplay) end(ctx context.Context, conn *pgx.Conn) {
 	if isWithoutReplay(ctx) {
-		if m, ok := conn.PgConn().Conn().(*mount); ok {
-			m.endWithoutReplay()
+		if m, ok := conn.PgConn().Conn().(*mount.Conn); ok {
+			m.EndWithoutReplay()
 		}
 	}
-}
-
-func (m *mount) beginWithoutReplay() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.s.BeginWithoutReplay()
-}
-
-func (m *mount) endWithoutReplay() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.s.EndWithoutReplay()
 }
 
 // TraceQueryStart implements pgx.QueryTracer.

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -408,8 +409,8 @@ func traceAll(t *testing.T, cfg *pgxpool.Config) {
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	_, _ = c.CopyFrom(over, pgx.Identifier{"t"}, []string{"c"}, pgx.CopyFromRows(nil))
-	if m := c.Conn().PgConn().Conn().(*mount); m.s.Replays() != 0 {
-		t.Errorf("a session that is idle between two calls counts %d replays", m.s.Replays())
+	if m := c.Conn().PgConn().Conn().(*mount.Conn); m.Replays() != 0 {
+		t.Errorf("a session that is idle between two calls counts %d replays", m.Replays())
 	}
 }
 

@@ -40,6 +40,7 @@ type local struct {
 // answerFrom makes the session answer itself, beginning with the problem.
 func (s *Session) answerFrom(p *Problem) {
 	s.local = local{on: true, cause: p}
+	s.told(p)
 }
 
 // answer answers one message of the client's.
@@ -99,6 +100,11 @@ func (s *Session) answerReady() {
 		s.local = local{}
 		s.settings.rollback()
 		s.endUnit()
+		if s.owed != nil {
+			p := s.owed
+			s.owed = nil
+			s.answerFrom(p)
+		}
 	}
 }
 
@@ -203,6 +209,7 @@ func (s *Session) refuse() {
 }
 
 func (s *Session) emitProblem(p Problem) {
+	s.told(&p)
 	s.emit(&pgproto3.ErrorResponse{
 		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: p.Code, Message: p.Message, Detail: p.Detail, Hint: p.Hint,
 	})

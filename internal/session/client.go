@@ -160,6 +160,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	case wire.FunctionCall:
 		s.open = false
 		s.unitDirty = true
+		s.noteCall()
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
 	case wire.Sync:
@@ -178,7 +179,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
-		s.copyEnded = !s.copyIn // a client need not wait for the CopyInResponse
+		s.copyEnded, s.copyEnd = !s.copyIn, s.pushed // a client need not wait for the CopyInResponse
 		s.open, s.copyIn = false, false
 		return
 	case wire.Terminate:
@@ -198,7 +199,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 }
 
 // watch reports whether the statements that are sent are looked at one by one.
-func (s *Session) watch() bool { return s.probing() || s.feeding }
+func (s *Session) watch() bool { return s.probing() || s.feeding || !s.TrustFunctions }
 
 // watchQuery looks at a simple Query.
 func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
@@ -212,8 +213,19 @@ func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 	s.noteEffect(n)
 }
 
-// noteEffect follows a statement's effect on the transaction that the client is in.
+// noteCall notes the call of a function that nothing is known of. Within a transaction its settings are taken to be the
+// transaction's own.
+func (s *Session) noteCall() {
+	if s.block != blockOpen && !s.TrustFunctions {
+		s.state |= stateOpaque
+	}
+}
+
+// noteEffect follows a statement's effect on the transaction that the client is in, and on the session.
 func (s *Session) noteEffect(n nature) {
+	if n.opaque {
+		s.noteCall()
+	}
 	s.block = s.block.after(n)
 	s.unitDirty = s.unitDirty || n.dirty || !n.known
 }

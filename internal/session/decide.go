@@ -103,7 +103,9 @@ func (s *Session) Decided(o commit.Outcome) {
 
 // Settle draws the conclusion when Doubt has no more to ask: it answers what was committed and what stays unknown, and
 // has replayed what was aborted, if nothing behind that was committed or may have been.
-func (s *Session) Settle() (Verdict, Reason) {
+func (s *Session) Settle() (Verdict, Reason) { return s.reportHeld(s.settle()) }
+
+func (s *Session) settle() (Verdict, Reason) {
 	doubts, undecidedFrom := s.doubts, s.undecidedFrom
 	s.doubts, s.undecidedFrom = nil, -1
 	committed := -1
@@ -120,11 +122,9 @@ func (s *Session) Settle() (Verdict, Reason) {
 		if s.replays < maxReplays && s.repeatable() {
 			return Replay, ReasonAborted
 		}
-		defer s.forgetState()
 		s.answerSegments(func(int) *Problem { return s.transactionLost(s.cause) })
 		return Answered, ReasonNotSent
 	}
-	defer s.forgetState()
 	reason := ReasonUndecided
 	if undecidedFrom < 0 {
 		reason = ReasonCommitted

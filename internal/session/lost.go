@@ -54,6 +54,28 @@ const (
 // Lost says that the upstream is gone, with its own last words or the error that showed it. The session has none until
 // Attached is called.
 func (s *Session) Lost(cause string) (Verdict, Reason) {
+	s.obstacle = s.findObstacle()
+	return s.reportHeld(s.lost(cause))
+}
+
+// reportHeld has the client's next statement learn what went down with the upstream, if nothing has told him yet.
+func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
+	held := s.held()
+	if v != Idle && v != Answered || held == "" {
+		return v, r
+	}
+	p := stateLost(held, s.cause)
+	s.forgetState()
+	if s.local.on {
+		s.owed = p
+		return v, r
+	}
+	s.answerFrom(p)
+	s.answerUnsent()
+	return Answered, ReasonState
+}
+
+func (s *Session) lost(cause string) (Verdict, Reason) {
 	begun := s.saved != nil || s.delivered > 0 && s.status == wire.StatusIdle // a unit is not over
 	s.abandonReplay()
 	s.statements.moved()
@@ -89,7 +111,6 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 			s.setStatus(wire.StatusFailed)
 		}
 		s.answerFrom(s.transactionLost(cause))
-		s.forgetState()
 		s.local.reported = s.status == wire.StatusFailed
 		s.local.skip = skipping
 		s.answerUnsent()
@@ -101,11 +122,8 @@ func (s *Session) Lost(cause string) (Verdict, Reason) {
 		s.answerUnsent()
 		return Answered, ReasonIdle
 	}
-	if held := s.held(); held != "" {
-		s.forgetState()
-		s.answerFrom(stateLost(held, cause))
-		s.answerUnsent()
-		return Answered, ReasonState
+	if s.held() != "" {
+		return Idle, ReasonState
 	}
 	s.dropUnsent()
 	s.base = s.sent
@@ -141,7 +159,6 @@ func (s *Session) inFlight(cause string) (Verdict, Reason) {
 	case sound && len(points) > 0 && s.mode == Full && s.takeDoubts(points):
 		return Resolve, ReasonUndecided
 	}
-	defer s.forgetState()
 	return s.fail(cause, nil)
 }
 
@@ -213,7 +230,9 @@ func (s *Session) alsoLost() string {
 
 // Refuse says that the work in flight cannot be carried over after all: the replay diverged, no upstream was found in
 // time, or it would not mean the same there. The upstream, if there is one, must not be used any further.
-func (s *Session) Refuse(p Problem) (Verdict, Reason) {
+func (s *Session) Refuse(p Problem) (Verdict, Reason) { return s.reportHeld(s.refuseAll(p)) }
+
+func (s *Session) refuseAll(p Problem) (Verdict, Reason) {
 	s.abandonReplay()
 	s.statements.moved()
 	s.skipping = false

@@ -11,6 +11,7 @@ import (
 type nature struct {
 	kind   sqltext.Kind
 	dirty  bool // it may have an effect
+	opaque bool // it may call a function of the user's own
 	single bool // one statement, which a Parse takes as a Query does
 	known  bool
 }
@@ -116,6 +117,7 @@ func natureOf(text string, o sqltext.Options) nature {
 			n.dirty = n.dirty || !harmless(st.Text, o)
 		}
 	}
+	n.opaque = n.dirty && sqltext.Opaque(text, o)
 	return n
 }
 

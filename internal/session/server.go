@@ -298,8 +298,8 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			s.pop()
 		}
 	case wire.CopyInResponse, wire.CopyBothResponse:
-		s.copyIn, s.copied, s.copyEnded = !s.copyEnded, true, false
 		s.dropSyncs()
+		s.copyIn, s.copied, s.copyEnded = !s.copyEnded, true, false
 	case wire.CopyOutResponse:
 		s.copied = true
 	case wire.ErrorResponse:
@@ -388,14 +388,16 @@ func (s *Session) forgetParse(name string) {
 	}
 }
 
-// dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them.
+// dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them, up to the
+// CopyDone.
 func (s *Session) dropSyncs() {
 	if s.headKind() != wire.Execute {
 		return
 	}
 	kept := s.queue[:s.head+1]
-	for _, o := range s.queue[s.head+1:] {
-		if o.kind != wire.Sync {
+	number := s.pushed - uint64(len(s.queue)-len(kept))
+	for i, o := range s.queue[s.head+1:] {
+		if o.kind != wire.Sync || s.copyEnded && number+uint64(i) >= s.copyEnd {
 			kept = append(kept, o)
 		}
 	}

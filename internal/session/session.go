@@ -46,6 +46,9 @@ type Session struct {
 
 	// RefuseLocks has transactions with explicit locks not replayed.
 	RefuseLocks bool
+	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. Otherwise a session that
+	// has called one outside a transaction is not moved to another server.
+	TrustFunctions bool
 
 	status byte // transaction status that the client last saw in a ReadyForQuery
 
@@ -62,13 +65,14 @@ type Session struct {
 	skipBody  int    // bytes of a large message's body still to come, already decided on
 	dropBody  bool   // they are of no use any more: their upstream was lost
 
-	open      bool // the client has begun a segment of the extended protocol, and not sent its Sync
-	skipping  bool // the server discards everything until Sync
-	copyIn    bool // the server reads CopyData
-	copyEnded bool // CopyDone or CopyFail was sent before the server had asked for data
-	copied    bool // COPY was part of this unit
-	unitSets  bool // set_config may have been called in this unit
-	confused  bool // a response came that no request explains
+	open      bool   // the client has begun a segment of the extended protocol, and not sent its Sync
+	skipping  bool   // the server discards everything until Sync
+	copyIn    bool   // the server reads CopyData
+	copyEnded bool   // CopyDone or CopyFail was sent before the server had asked for data
+	copyEnd   uint64 // how many requests had been pushed then
+	copied    bool   // COPY was part of this unit
+	unitSets  bool   // set_config may have been called in this unit
+	confused  bool   // a response came that no request explains
 
 	hash      maphash.Hash
 	delivered int64 // canonical bytes of this unit given to the client
@@ -105,6 +109,7 @@ type Session struct {
 	doubts        []doubt
 	undecidedFrom int    // outstanding segment from which on nothing can be decided; -1: none
 	cause         string // why the upstream was lost
+	obstacle      string // what keeps the work from being carried over
 	wasSkipping   bool   // it was discarding everything until Sync then
 
 	statements statements
@@ -116,8 +121,9 @@ type Session struct {
 	pid      uint32 // of the upstream
 	shownPID uint32 // that the client was given
 
-	local local  // the session answers itself
-	out   []byte // messages for the client that no server sent
+	local local    // the session answers itself
+	owed  *Problem // what the first statement behind that is answered with
+	out   []byte   // messages for the client that no server sent
 
 	inBlock         bool       // behind what was answered the server is in a transaction block
 	inError         bool       // which has failed

@@ -3,6 +3,8 @@ package session
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
@@ -14,6 +16,7 @@ const (
 	stateHeldCursor sqltext.StateMask = 1 << (24 + iota)
 	stateTempTable
 	stateSettings // settings made in a way that cannot be done again
+	stateOpaque   // what functions of the user's own may have set
 )
 
 // heldStates are the kinds of state that a session keeps on its server between transactions and that nothing can carry
@@ -21,16 +24,18 @@ const (
 // session says so itself.
 var heldStates = []struct {
 	mask sqltext.StateMask
+	key  string // for metrics
 	name string
 }{
-	{stateTempTable, "temporary tables"},
-	{stateHeldCursor, "cursors WITH HOLD"},
-	{stateSettings, "settings made by set_config in a statement that does more"},
-	{sqltext.StateAdvisoryLock, "session-level advisory locks"},
-	{sqltext.StateSeed, "the seed of random()"},
-	{sqltext.StateOutside, "connections that the server holds to elsewhere"},
-	{sqltext.StateReplication, "replication slots or origins"},
-	{sqltext.StateEscaped, "what identifiers written as U&\"...\" may stand for"},
+	{stateTempTable, "temporary_table", "temporary tables"},
+	{stateHeldCursor, "held_cursor", "cursors WITH HOLD"},
+	{stateSettings, "settings", "settings made by set_config in a statement that does more"},
+	{stateOpaque, "functions", "what functions called outside a transaction may have set (session_state=strict)"},
+	{sqltext.StateAdvisoryLock, "advisory_lock", "session-level advisory locks"},
+	{sqltext.StateSeed, "seed", "the seed of random()"},
+	{sqltext.StateOutside, "outside", "connections that the server holds to elsewhere"},
+	{sqltext.StateReplication, "replication", "replication slots or origins"},
+	{sqltext.StateEscaped, "escaped_identifier", "what identifiers written as U&\"...\" may stand for"},
 }
 
 // heldMask are the mentions that count at once; the others are looked at when their statement has succeeded.
@@ -61,6 +66,51 @@ func heldIn(state sqltext.StateMask) string {
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+// told notes that a problem that the client gets names the state that was lost.
+func (s *Session) told(p *Problem) {
+	if held := s.held(); held != "" && p != nil && strings.Contains(p.Message+p.Detail, held) {
+		s.forgetState()
+	}
+}
+
+// Obstacle is what kept the session from carrying its work over the last loss, in a word for metrics; "" when nothing did.
+func (s *Session) Obstacle() string { return s.obstacle }
+
+// findObstacle looks for what stands in the way of a replay.
+func (s *Session) findObstacle() string {
+	state := s.unitState
+	if s.Idle() {
+		state = s.state
+	}
+	for _, h := range heldStates {
+		if state&h.mask != 0 {
+			return h.key
+		}
+	}
+	switch {
+	case s.Idle():
+		return ""
+	case s.mode != Full:
+		return "mode"
+	case s.replays >= exempt:
+		return "without_replay"
+	case s.copied:
+		return "copy"
+	case s.truncated:
+		return "journal_limit"
+	case s.replays >= maxReplays:
+		return "replays"
+	case s.unitMentions&refusedMentions != 0:
+		return "outside"
+	case !s.repeatable():
+		return "statement"
+	}
+	if points, _ := s.commitPoints(); len(points) > 0 {
+		return "no_evidence"
+	}
+	return ""
 }
 
 func (s *Session) forgetState() { s.state, s.unitState = 0, 0 }
@@ -195,4 +245,17 @@ func quote(s string) string {
 		return "E'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", "''") + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+}
+
+// Opaque reports whether functions of the user's own may have made settings that have not been read back since.
+func (s *Session) Opaque() bool { return s.state&stateOpaque != 0 }
+
+// ReadBack takes the values that settings have on the upstream, now that the session is idle: they are all that functions
+// of the user's own leave behind.
+func (s *Session) ReadBack(values map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		s.settings.set(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", quote(name), quote(values[name])))
+	}
+	s.state &^= stateOpaque
+	s.unitState &^= stateOpaque
 }

@@ -10,10 +10,11 @@ import (
 // catalog is what the generated lists say, made when it is first asked for: most processes never lose a connection
 // while a read is in flight.
 type catalog struct {
-	functions map[string]bool // of pg_catalog; true for those that can be called again
-	types     map[string]bool
-	operators map[string]bool
-	keywords  map[string]keyword
+	functions  map[string]bool // of pg_catalog; true for those that can be called again
+	extensions map[string]bool // functions of extensions that leave nothing in a session
+	types      map[string]bool
+	operators  map[string]bool
+	keywords   map[string]keyword
 }
 
 // keyword is a word that the grammar knows.
@@ -24,7 +25,7 @@ type keyword struct {
 
 var loadCatalog = sync.OnceValue(func() *catalog {
 	c := &catalog{
-		functions: make(map[string]bool), types: make(map[string]bool),
+		functions: make(map[string]bool), extensions: make(map[string]bool), types: make(map[string]bool),
 		operators: make(map[string]bool), keywords: make(map[string]keyword),
 	}
 	for name := range strings.FieldsSeq(pureFunctions) {
@@ -32,6 +33,9 @@ var loadCatalog = sync.OnceValue(func() *catalog {
 	}
 	for name := range strings.FieldsSeq(otherFunctions) {
 		c.functions[name] = false
+	}
+	for name := range strings.FieldsSeq(extensionFunctions) {
+		c.extensions[name] = true
 	}
 	for name := range strings.FieldsSeq(catalogTypes) {
 		c.types[name] = true

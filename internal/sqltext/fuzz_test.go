@@ -123,3 +123,15 @@ func FuzzParseSetting(f *testing.F) {
 		}
 	})
 }
+
+// Opaque takes any text; one that Pure lets run again calls nothing of the user's own.
+func FuzzOpaque(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, sql string, off bool) {
+		o := Options{NonStandardStrings: off}
+		opaque := Opaque(sql, o)
+		if pure, _ := Pure(sql, o); pure && opaque {
+			t.Fatalf("%q is pure, and opaque", sql)
+		}
+	})
+}

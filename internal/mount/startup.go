@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 
 // startup answers what a client sends before it is connected: requests for encryption, a CancelRequest, the startup
 // message. There is no socket between the two sides, so encryption is declined and no password asked for. mu is held.
-func (m *mount) startup(p []byte) (int, error) {
+func (m *Conn) startup(p []byte) (int, error) {
 	m.start = append(m.start, p...)
 	for {
 		if len(m.start) < 8 {
@@ -52,24 +52,24 @@ func (m *mount) startup(p []byte) (int, error) {
 }
 
 // cancelOther is a CancelRequest that came over a connection of its own, as lib/pq dials it.
-func (m *mount) cancelOther(pidAndKey []byte) {
+func (m *Conn) cancelOther(pidAndKey []byte) {
 	key := slices.Clone(pidAndKey)
 	m.mu.Unlock()
 	defer m.mu.Lock()
 	m.pool.mounts.Range(func(_, other any) bool {
-		if o := other.(*mount); o != m {
+		if o := other.(*Conn); o != m {
 			_ = o.cancelRequest(context.Background(), key) // a client is not told either what became of its request
 		}
 		return true
 	})
 }
 
-func (m *mount) startSession(p, packet []byte) (int, error) {
+func (m *Conn) startSession(p, packet []byte) (int, error) {
 	var msg pgproto3.StartupMessage
 	if err := msg.Decode(packet[4:]); err != nil {
 		return m.refuseStartup(p, "08P01", "invalid startup packet: "+err.Error())
 	}
-	cfg := m.pool.cfg.Conn
+	cfg := m.pool.cfg.Login
 	if user := msg.Parameters["user"]; user != cfg.User {
 		return m.refuseStartup(p, "28000", fmt.Sprintf("fairlead: this connection logs in as %q, and cannot serve %q", cfg.User, user))
 	}
@@ -101,11 +101,11 @@ func (m *mount) startSession(p, packet []byte) (int, error) {
 
 // adoptSettings gives the session run-time parameters of its startup that the pool's login does not set: pgx sends the
 // same ones, lib/pq has some of its own.
-func (m *mount) adoptSettings(params map[string]string) (code, message string) {
+func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 	var sql strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		value := params[name]
-		if name == "user" || name == "database" || name == "options" && value == "" || m.pool.cfg.Conn.RuntimeParams[name] == value {
+		if name == "user" || name == "database" || name == "options" && value == "" || m.pool.cfg.Login.RuntimeParams[name] == value {
 			continue
 		}
 		if name == "options" || name == "replication" {
@@ -139,7 +139,7 @@ func pgIdentifier(name string) string {
 	return strings.Join(parts, ".")
 }
 
-func (m *mount) refuseStartup(p []byte, code, message string) (int, error) {
+func (m *Conn) refuseStartup(p []byte, code, message string) (int, error) {
 	m.answer(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
 	m.given = true
 	m.end = io.EOF
@@ -148,7 +148,7 @@ func (m *mount) refuseStartup(p []byte, code, message string) (int, error) {
 }
 
 // answer puts a message of the mount's own on its way to the client.
-func (m *mount) answer(msg pgproto3.BackendMessage) {
+func (m *Conn) answer(msg pgproto3.BackendMessage) {
 	b, err := msg.Encode(m.pend)
 	if err != nil {
 		m.end = fmt.Errorf("fairlead: encode %T: %w", msg, err)

@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"context"
@@ -14,28 +14,28 @@ import (
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
-// mountNetwork is the network that a mount says its peer is in. pgx dials a CancelRequest to the peer's address, and
+// Network is the network that a mount says its peer is in. pgx dials a CancelRequest to the peer's address, and
 // this is how such a dial is told from a new connection, and which session it means.
-const mountNetwork = "fairlead"
+const Network = "fairlead"
 
 // mountAddr is the address of a mount: the number of its session.
 type mountAddr uint64
 
 // Network implements net.Addr.
-func (mountAddr) Network() string { return mountNetwork }
+func (mountAddr) Network() string { return Network }
 
 // String implements net.Addr.
 func (a mountAddr) String() string { return strconv.FormatUint(uint64(a), 10) }
 
 // LocalAddr implements net.Conn.
-func (m *mount) LocalAddr() net.Addr { return mountAddr(m.id) }
+func (m *Conn) LocalAddr() net.Addr { return mountAddr(m.id) }
 
 // RemoteAddr implements net.Conn.
-func (m *mount) RemoteAddr() net.Addr { return mountAddr(m.id) }
+func (m *Conn) RemoteAddr() net.Addr { return mountAddr(m.id) }
 
 // cancelConn is the connection of a CancelRequest: it takes 16 bytes and ends when the request was delivered.
 type cancelConn struct {
-	pool *pool
+	pool *Pool
 	addr mountAddr
 
 	ctx    context.Context
@@ -46,7 +46,8 @@ type cancelConn struct {
 	done   bool
 }
 
-func (p *pool) dialCancel(addr string) (net.Conn, error) {
+// DialCancel returns the connection of a CancelRequest to the session whose mount has the address.
+func (p *Pool) DialCancel(addr string) (net.Conn, error) {
 	id, err := strconv.ParseUint(addr, 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("fairlead: cancel of session %q: no such address", addr)
@@ -66,7 +67,7 @@ func (c *cancelConn) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("fairlead: session %s: only a CancelRequest is expected here", c.addr)
 	}
 	if m, ok := c.pool.mounts.Load(uint64(c.addr)); ok {
-		if err := m.(*mount).cancelRequest(c.ctx, c.buf[8:]); err != nil {
+		if err := m.(*Conn).cancelRequest(c.ctx, c.buf[8:]); err != nil {
 			return 0, err
 		}
 	}
@@ -110,7 +111,7 @@ func (c *cancelConn) RemoteAddr() net.Addr { return c.addr }
 
 // cancelRequest cancels what the session runs, on the upstream that it has now. What was asked to be cancelled is not
 // resumed any more.
-func (m *mount) cancelRequest(ctx context.Context, pidAndKey []byte) error {
+func (m *Conn) cancelRequest(ctx context.Context, pidAndKey []byte) error {
 	if len(pidAndKey) < 8 || binary.BigEndian.Uint32(pidAndKey) != m.pid || string(pidAndKey[4:8]) != string(m.key[:]) {
 		return nil // as a server does: no word on a wrong key
 	}

@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"errors"
@@ -24,14 +24,14 @@ const (
 	largestBuffer = 1 << 20
 )
 
-// mount is the server side of the protocol in front of one client connection. Write sends straight to the upstream and
+// Conn is the server side of the protocol in front of one client connection. Write sends straight to the upstream and
 // Read reads straight from it, in the caller's goroutine; the session looks at message headers on the way. When the
 // upstream is lost, the caller who noticed brings the session to another one.
 //
 // Any number of goroutines may call its methods: pgx reads and writes at once during COPY, and sets deadlines from a
 // third. mu guards all fields and is never held across I/O. gate is the right to use the upstream alone.
-type mount struct {
-	pool *pool
+type Conn struct {
+	pool *Pool
 	id   uint64
 	key  [4]byte  // the cancel key that the client was given
 	pid  uint32   // the process ID that the client was given
@@ -47,6 +47,7 @@ type mount struct {
 	reading bool     // a Read is inside up.Read
 	writing bool     // a write of the mount's own goes on in the background
 
+	tracks bool            // settings are read back
 	ticket topology.Ticket // of the suspicion that the last loss raised
 	replay bool            // the unit is to be replayed on the next upstream
 	decide bool            // commits of the unit are to be decided there
@@ -81,16 +82,17 @@ const (
 	writes
 )
 
-var _ net.Conn = (*mount)(nil)
+var _ net.Conn = (*Conn)(nil)
 
-func newMount(p *pool, id uint64) *mount {
-	m := &mount{pool: p, id: id, news: make(chan struct{}), s: session.New(p.cfg.mode(), p.cfg.JournalLimit)}
-	m.s.RefuseLocks = p.cfg.ReplayLocks == LocksRefuse
+func newConn(p *Pool, id uint64) *Conn {
+	m := &Conn{pool: p, id: id, news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
+	m.s.RefuseLocks, m.s.TrustFunctions = p.cfg.RefuseLocks, p.cfg.TrustFunctions
+	m.tracks = len(p.cfg.TrackSettings) > 0
 	return m
 }
 
 // Read implements net.Conn.
-func (m *mount) Read(p []byte) (int, error) {
+func (m *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -141,13 +143,13 @@ func (m *mount) Read(p []byte) (int, error) {
 }
 
 // owes reports whether the client waits for something that only another upstream can give: an answer, or notifications.
-func (m *mount) owes() bool {
+func (m *Conn) owes() bool {
 	return m.ready && !m.given && (m.s.Busy() || m.s.HasUnsent() || m.s.Listening() && m.s.Idle())
 }
 
 // readUpstream reads once from the upstream and takes in what came. It returns 0, nil when the caller has to look again.
 // It is called with mu held and lets go of it while it reads.
-func (m *mount) readUpstream(p []byte) (int, error) {
+func (m *Conn) readUpstream(p []byte) (int, error) {
 	u := m.up
 	h := len(m.hold)
 	buf, own := p, false
@@ -193,7 +195,7 @@ func (m *mount) readUpstream(p []byte) (int, error) {
 }
 
 // buffer returns a buffer with room for the message that begins in hold.
-func (m *mount) buffer() []byte {
+func (m *Conn) buffer() []byte {
 	need := max(firstBuffer, len(m.hold)+smallRead)
 	if n, ok := wire.Size(m.hold); ok {
 		need = max(need, min(n, largestBuffer))
@@ -206,7 +208,7 @@ func (m *mount) buffer() []byte {
 
 // take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
 // what it is to get ahead of them. The incomplete rest is kept.
-func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
+func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 	m.s.Guard(m.pool.login.Cluster.Suspicious())
 	v := m.s.Server(b)
 	before = m.s.TakeOut()
@@ -252,7 +254,7 @@ func (m *mount) take(b []byte, room int) (before []byte, deliver int) {
 
 // gone is a server's announcement that it ends the connection. An administrator who ends an idle session twice within a
 // second means the session and not the connection: then it ends.
-func (m *mount) gone(words wire.Error) {
+func (m *Conn) gone(words wire.Error) {
 	server := modeKey(m.up.Instance)
 	insists := words.Code == "57P01" && m.terminated == server && time.Since(m.terminatedAt) < time.Second && m.s.Idle()
 	m.terminated, m.terminatedAt = "", time.Now()
@@ -271,10 +273,10 @@ func (m *mount) gone(words wire.Error) {
 
 // Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
 // as leave to do the work again.
-func (m *mount) Write(p []byte) (int, error) {
+func (m *Conn) Write(p []byte) (int, error) {
 	m.mu.Lock()
 	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.s.Needs() || u.Killed() != nil || u.Stale() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.s.Needs() || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
 		defer m.mu.Unlock()
 		return m.slowWrite(p)
 	}
@@ -299,7 +301,7 @@ func (m *mount) Write(p []byte) (int, error) {
 }
 
 // goOn writes what the first part of a write has left. mu is held.
-func (m *mount) goOn(p []byte, done int, err error) (int, error) {
+func (m *Conn) goOn(p []byte, done int, err error) (int, error) {
 	if err != nil || done == len(p) {
 		return done, err
 	}
@@ -308,7 +310,7 @@ func (m *mount) goOn(p []byte, done int, err error) (int, error) {
 }
 
 // slowWrite is Write when something stands in the way of the fast path. mu is held.
-func (m *mount) slowWrite(p []byte) (int, error) {
+func (m *Conn) slowWrite(p []byte) (int, error) {
 	for done := 0; ; {
 		for m.gate || m.writing {
 			if err := m.wait(writes); err != nil {
@@ -349,7 +351,7 @@ func (m *mount) slowWrite(p []byte) (int, error) {
 }
 
 // prepareToWrite sees to it that there is an upstream, and that it has the statements that p uses.
-func (m *mount) prepareToWrite(p []byte) error {
+func (m *Conn) prepareToWrite(p []byte) error {
 	if m.up != nil {
 		if cause := m.up.Killed(); cause != nil {
 			m.lose(cause)
@@ -367,6 +369,9 @@ func (m *mount) prepareToWrite(p []byte) error {
 			return err
 		}
 	}
+	if m.tracks && m.up != nil && m.s.Opaque() && m.s.Idle() {
+		return m.readBack()
+	}
 	if m.up != nil && !m.s.Waits() && !m.doubt && !m.confirm {
 		if missing := m.s.Missing(p); missing != nil {
 			return m.prepare(missing)
@@ -376,7 +381,7 @@ func (m *mount) prepareToWrite(p []byte) error {
 }
 
 // sayGoodbye passes on the Terminate of a client that has given up, so that what it canceled ends and its reads do.
-func (m *mount) sayGoodbye(p []byte) {
+func (m *Conn) sayGoodbye(p []byte) {
 	u := m.up
 	if u == nil || !m.s.Busy() {
 		m.terminate()
@@ -392,13 +397,13 @@ func (m *mount) sayGoodbye(p []byte) {
 
 // dispatch gives what the client wrote to the session, and to the upstream what comes out. It returns how much of p that
 // was. mu is held.
-func (m *mount) dispatch(p []byte) (int, error) {
+func (m *Conn) dispatch(p []byte) (int, error) {
 	mark := m.s.Mark()
 	return m.pass(p, m.s.Client(p), mark)
 }
 
 // pass does with what the client wrote what its out says. mu is held.
-func (m *mount) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
+func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	m.flush()
 	n := len(p) - len(out.Rest)
 	switch {
@@ -431,7 +436,7 @@ func (m *mount) pass(p []byte, out session.Out, mark session.Mark) (int, error) 
 
 // writeFailed is a write that the upstream did not take, or not all of it. mu is held. It returns how much of p is
 // disposed of: the rest is to be written again.
-func (m *mount) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, none bool, err error) (int, error) {
+func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, none bool, err error) (int, error) {
 	if isTimeout(err) && u.Killed() == nil {
 		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
 		m.giveUp()
@@ -456,7 +461,7 @@ func (m *mount) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, no
 }
 
 // terminate is the client's Terminate.
-func (m *mount) terminate() {
+func (m *Conn) terminate() {
 	m.given = true
 	if m.up != nil && !m.s.Busy() {
 		m.up.Close(false)
@@ -469,13 +474,13 @@ func (m *mount) terminate() {
 }
 
 // giveUp ends continuity: the client has stopped waiting, and what it waited for must not happen behind its back.
-func (m *mount) giveUp() {
+func (m *Conn) giveUp() {
 	m.given = true
 	m.tell()
 }
 
 // Close implements net.Conn.
-func (m *mount) Close() error {
+func (m *Conn) Close() error {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -498,15 +503,15 @@ func (m *mount) Close() error {
 }
 
 // SetDeadline implements net.Conn.
-func (m *mount) SetDeadline(t time.Time) error { return m.setDeadlines(t, reads, writes) }
+func (m *Conn) SetDeadline(t time.Time) error { return m.setDeadlines(t, reads, writes) }
 
 // SetReadDeadline implements net.Conn.
-func (m *mount) SetReadDeadline(t time.Time) error { return m.setDeadlines(t, reads) }
+func (m *Conn) SetReadDeadline(t time.Time) error { return m.setDeadlines(t, reads) }
 
 // SetWriteDeadline implements net.Conn.
-func (m *mount) SetWriteDeadline(t time.Time) error { return m.setDeadlines(t, writes) }
+func (m *Conn) SetWriteDeadline(t time.Time) error { return m.setDeadlines(t, writes) }
 
-func (m *mount) setDeadlines(t time.Time, dirs ...direction) error {
+func (m *Conn) setDeadlines(t time.Time, dirs ...direction) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -524,7 +529,7 @@ func (m *mount) setDeadlines(t time.Time, dirs ...direction) error {
 	return nil
 }
 
-func (m *mount) applyDeadlines() {
+func (m *Conn) applyDeadlines() {
 	if m.up == nil {
 		return
 	}
@@ -534,7 +539,7 @@ func (m *mount) applyDeadlines() {
 }
 
 // wait lets go of mu until something has changed, or the deadline of that direction has come.
-func (m *mount) wait(dir direction) error {
+func (m *Conn) wait(dir direction) error {
 	news, deadline := m.news, m.deadlines[dir]
 	m.mu.Unlock()
 	defer m.mu.Lock()
@@ -557,13 +562,13 @@ func (m *mount) wait(dir direction) error {
 }
 
 // tell wakes all who wait.
-func (m *mount) tell() {
+func (m *Conn) tell() {
 	close(m.news)
 	m.news = make(chan struct{})
 }
 
 // flush puts what the session has to say behind what is already on its way to the client.
-func (m *mount) flush() {
+func (m *Conn) flush() {
 	if out := m.s.TakeOut(); len(out) > 0 {
 		m.pend = append(m.pend, out...)
 		m.tell()

@@ -1,18 +1,14 @@
-package driver
+package mount
 
 import (
 	"context"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/fairlead-go/fairlead/internal/session"
 )
-
-// scope names the instrumentation.
-const scope = "github.com/fairlead-go/fairlead/driver"
 
 // metrics are a pool's instruments. They are touched when a session opens, closes or moves, never for a query.
 type metrics struct {
@@ -22,13 +18,9 @@ type metrics struct {
 	duration metric.Float64Histogram
 }
 
-func newMetrics(cfg *Config) (*metrics, error) {
-	provider := cfg.MeterProvider
-	if provider == nil {
-		provider = otel.GetMeterProvider()
-	}
-	meter := provider.Meter(scope)
-	m := &metrics{cluster: metric.WithAttributes(attribute.String("cluster", cfg.clusterName()))}
+func newMetrics(cfg Config) (*metrics, error) {
+	meter := cfg.Meter
+	m := &metrics{cluster: metric.WithAttributes(attribute.String("cluster", cfg.Name))}
 	var err error
 	if m.open, err = meter.Int64UpDownCounter("fairlead.sessions",
 		metric.WithDescription("Client sessions that are open."), metric.WithUnit("{session}")); err != nil {
@@ -47,8 +39,16 @@ func newMetrics(cfg *Config) (*metrics, error) {
 
 func (m *metrics) sessions(n int64) { m.open.Add(context.Background(), n, m.cluster) }
 
-func (m *metrics) verdict(reason session.Reason) {
-	m.verdicts.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attribute.String("verdict", string(reason))))
+// verdict counts a loss, with what kept the session's work from being carried over when it was not.
+func (m *metrics) verdict(reason session.Reason, obstacle string) {
+	attrs := []attribute.KeyValue{attribute.String("verdict", string(reason))}
+	switch reason {
+	case session.ReasonTransaction, session.ReasonUndecided, session.ReasonNotSent, session.ReasonState:
+		if obstacle != "" {
+			attrs = append(attrs, attribute.String("obstacle", obstacle))
+		}
+	}
+	m.verdicts.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attrs...))
 }
 
 func (m *metrics) resumed(reason session.Reason, took time.Duration) {
@@ -57,6 +57,6 @@ func (m *metrics) resumed(reason session.Reason, took time.Duration) {
 	default:
 		return // answered already, and counted then
 	}
-	m.verdict(reason)
+	m.verdict(reason, "")
 	m.duration.Record(context.Background(), took.Seconds(), m.cluster)
 }

@@ -1,20 +1,23 @@
-package driver
+package mount
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/wire"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
 // prepare makes statements on the upstream that the session has, before it is given work that uses them.
-func (m *mount) prepare(missing []*session.Statement) error {
+func (m *Conn) prepare(missing []*session.Statement) error {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
@@ -52,8 +55,57 @@ func (m *mount) prepare(missing []*session.Statement) error {
 	return nil
 }
 
+// readBack asks the upstream for the settings that functions of the user's own make.
+func (m *Conn) readBack() error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	u.Unread(m.hold)
+	m.hold = m.hold[:0]
+	m.mu.Unlock()
+	var known map[string]*string
+	text, err := u.Query(ctx, m.pool.readBack)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &known)
+	}
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil:
+		values := make(map[string]string)
+		for name, v := range known {
+			if v != nil {
+				values[name] = *v
+			}
+		}
+		m.s.ReadBack(values)
+	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
+		m.lose(err)
+		return os.ErrDeadlineExceeded
+	default:
+		m.lose(fmt.Errorf("read settings back: %w", lossOf(u, err)))
+	}
+	return nil
+}
+
+// readBackQuery asks for settings as one JSON object; those that are not set at all are null.
+func readBackQuery(names []string) string {
+	var b strings.Builder
+	for i, name := range names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		literal := "'" + strings.ReplaceAll(name, "'", "''") + "'"
+		b.WriteString(literal + ", pg_catalog.current_setting(" + literal + ", true)")
+	}
+	return commit.Tag + "SELECT pg_catalog.json_build_object(" + b.String() + ")"
+}
+
 // alone has a Read that is inside the upstream leave it. The gate is taken.
-func (m *mount) alone(u *backend.Upstream) error {
+func (m *Conn) alone(u *backend.Upstream) error {
 	for m.reading && m.up == u {
 		_ = u.SetReadDeadline(time.Unix(1, 0))
 		if err := m.wait(writes); err != nil {
@@ -67,7 +119,7 @@ func (m *mount) alone(u *backend.Upstream) error {
 }
 
 // quiesce reads all answers that are outstanding. It makes the server send them first: without a Sync it may keep them.
-func (m *mount) quiesce(ctx context.Context) error {
+func (m *Conn) quiesce(ctx context.Context) error {
 	if !m.s.Busy() {
 		return nil
 	}
@@ -80,7 +132,7 @@ func (m *mount) quiesce(ctx context.Context) error {
 }
 
 // catchUp sees a replay through before the client's next messages are taken.
-func (m *mount) catchUp() error {
+func (m *Conn) catchUp() error {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
@@ -96,7 +148,7 @@ func (m *mount) catchUp() error {
 }
 
 // readWhile takes in what the upstream sends while the condition holds; the client gets it later.
-func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
+func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition func() bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = u.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for m.up == u && condition() && !m.doubt && !m.confirm {
@@ -126,7 +178,7 @@ func (m *mount) readWhile(ctx context.Context, u *backend.Upstream, condition fu
 }
 
 // peek looks whether an upstream that was not heard of for a while has died meanwhile. What it sent is taken in.
-func (m *mount) peek() {
+func (m *Conn) peek() {
 	u := m.up
 	if m.reading || !u.Readable() {
 		return
@@ -152,10 +204,10 @@ func (m *mount) peek() {
 
 // stillWriter finds out what a 25006 means: a read-only transaction of the client's own, or a server that is not the
 // writer any more. A statement that was refused so has had no effect.
-func (m *mount) stillWriter() {
+func (m *Conn) stillWriter() {
 	u := m.up
 	m.doubt, m.reshow = false, true
-	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == topology.KindNone {
 		m.s.AcceptReadOnly()
 		return
 	}
@@ -178,11 +230,11 @@ func (m *mount) stillWriter() {
 
 // confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
 // server that was frozen while another one took over may have sent it.
-func (m *mount) confirmAck() {
+func (m *Conn) confirmAck() {
 	u := m.up
 	m.confirm, m.reshow = false, true
 	cluster := m.pool.login.Cluster
-	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == TopologyNone {
+	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == topology.KindNone {
 		m.s.AcceptAck()
 		return
 	}

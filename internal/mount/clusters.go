@@ -1,8 +1,7 @@
-package driver
+package mount
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -25,12 +24,12 @@ type sharedCluster struct {
 	registry *backend.Registry
 
 	mu    sync.Mutex
-	pools []*pool
+	pools []*Pool
 }
 
 // join attaches a pool to its cluster, which is opened for the first and closed after the last.
-func (s *clusterSet) join(p *pool) (shared *sharedCluster, leave func(), err error) {
-	key := clusterKey(p)
+func (s *clusterSet) join(p *Pool) (shared *sharedCluster, leave func(), err error) {
+	key := p.ClusterKey()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	shared = s.open[key]
@@ -43,12 +42,12 @@ func (s *clusterSet) join(p *pool) (shared *sharedCluster, leave func(), err err
 	shared.mu.Lock()
 	shared.pools = append(shared.pools, p)
 	shared.mu.Unlock()
-	release := shared.cluster.Attach(topology.NewPostgresProber(topology.Kind(p.cfg.Topology), p.login.Probe))
+	release := shared.cluster.Attach(topology.NewPostgresProber(p.cfg.Topology, p.login.Probe))
 	return shared, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		shared.mu.Lock()
-		shared.pools = slices.DeleteFunc(shared.pools, func(o *pool) bool { return o == p })
+		shared.pools = slices.DeleteFunc(shared.pools, func(o *Pool) bool { return o == p })
 		last := len(shared.pools) == 0
 		shared.mu.Unlock()
 		if last {
@@ -59,14 +58,14 @@ func (s *clusterSet) join(p *pool) (shared *sharedCluster, leave func(), err err
 	}, nil
 }
 
-func openCluster(p *pool) (*sharedCluster, error) {
+func openCluster(p *Pool) (*sharedCluster, error) {
 	shared := new(sharedCluster)
 	cfg := topology.Config{
-		Name:            p.cfg.clusterName(),
+		Name:            p.cfg.Name,
 		Seeds:           p.login.Seeds(),
-		Kind:            topology.Kind(p.cfg.Topology),
-		HostPattern:     p.cfg.InstanceHostPattern,
-		RefreshInterval: p.cfg.TopologyRefreshInterval,
+		Kind:            p.cfg.Topology,
+		HostPattern:     p.cfg.HostPattern,
+		RefreshInterval: p.cfg.RefreshInterval,
 		ProbeTimeout:    p.cfg.ProbeTimeout,
 		Logger:          p.cfg.Logger,
 		MeterProvider:   p.cfg.MeterProvider,
@@ -93,28 +92,23 @@ func (c *sharedCluster) failedOver(f topology.Failover) {
 	c.mu.Unlock()
 	for _, p := range pools {
 		if p.cfg.OnFailover != nil {
-			p.cfg.OnFailover(failoverEvent(f))
+			p.cfg.OnFailover(f)
 		}
 	}
 }
 
-// clusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a dialer or a
+// ClusterKey is equal for pools that mean the same cluster: the same hosts, found in the same way. Pools with a dialer or a
 // lookup function of their own share only with themselves, since nothing tells where such a function leads.
-func clusterKey(p *pool) string {
+func (p *Pool) ClusterKey() string {
 	hosts := make([]string, 0, 4)
 	for _, ep := range p.login.Seeds() {
 		hosts = append(hosts, strings.ToLower(ep.String()))
 	}
 	slices.Sort(hosts)
-	key := fmt.Sprintf("%s|%s|%s|%v|%v|%p", strings.Join(hosts, ","), p.cfg.Topology, p.cfg.InstanceHostPattern,
-		p.cfg.TopologyRefreshInterval, p.cfg.ProbeTimeout, p.cfg.Resolver)
-	if p.cfg.DialFunc != nil || p.cfg.waysOf() != p.cfg.pgxWays {
+	key := fmt.Sprintf("%s|%s|%s|%v|%v|%p", strings.Join(hosts, ","), p.cfg.Topology, p.cfg.HostPattern,
+		p.cfg.RefreshInterval, p.cfg.ProbeTimeout, p.cfg.Resolver)
+	if p.cfg.OwnDial {
 		key += fmt.Sprintf("|%p", p)
 	}
 	return key
-}
-
-// waysOf tells the functions of Conn apart, as far as Go lets one: by their code.
-func (c *Config) waysOf() [2]uintptr {
-	return [2]uintptr{reflect.ValueOf(c.Conn.DialFunc).Pointer(), reflect.ValueOf(c.Conn.LookupFunc).Pointer()}
 }

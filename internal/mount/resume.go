@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"context"
@@ -54,7 +54,7 @@ func (s *section) arm(deadline time.Time) {
 }
 
 // enter takes the gate. It is called with mu held; leave gives the gate back, with mu held too.
-func (m *mount) enter(dir direction) (ctx context.Context, leave func()) {
+func (m *Conn) enter(dir direction) (ctx context.Context, leave func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	limited, release := context.WithTimeoutCause(ctx, m.pool.cfg.FailoverTimeout, errTimeout)
 	m.gate = true
@@ -78,7 +78,7 @@ type former struct {
 }
 
 // lose ends the upstream: the session decides what becomes of the work in flight. mu is held.
-func (m *mount) lose(cause error) {
+func (m *Conn) lose(cause error) {
 	u := m.up
 	if u == nil {
 		return
@@ -91,7 +91,7 @@ func (m *mount) lose(cause error) {
 }
 
 // drop is lose without a suspicion against the instance.
-func (m *mount) drop(cause error) {
+func (m *Conn) drop(cause error) {
 	u := m.up
 	m.detach(true)
 	if m.lostAt.IsZero() {
@@ -107,7 +107,7 @@ func (m *mount) drop(cause error) {
 }
 
 // detach closes the upstream. What its server may still do with the work in flight is settled when the session has another.
-func (m *mount) detach(abort bool) {
+func (m *Conn) detach(abort bool) {
 	u := m.up
 	m.last = &former{instance: u.Instance, pid: u.PID, since: u.Since}
 	m.up, m.hold, m.doubt, m.confirm, m.reshow, m.more = nil, m.hold[:0], false, false, false, false
@@ -115,20 +115,20 @@ func (m *mount) detach(abort bool) {
 }
 
 // settle does what a verdict asks for.
-func (m *mount) settle(verdict session.Verdict, reason session.Reason) {
+func (m *Conn) settle(verdict session.Verdict, reason session.Reason) {
 	m.replay, m.decide, m.reason = verdict == session.Replay, verdict == session.Resolve, reason
 	m.pend = append(m.pend, m.s.TakeOut()...)
 	switch verdict {
 	case session.Answered:
-		m.pool.metrics.verdict(reason)
+		m.pool.metrics.verdict(reason, m.s.Obstacle())
 	case session.Ended:
-		m.pool.metrics.verdict(reason)
+		m.pool.metrics.verdict(reason, m.s.Obstacle())
 		m.end = io.EOF
 	}
 }
 
 // refuse gives up the work in flight with an error, and the upstream that it may still run on.
-func (m *mount) refuse(p session.Problem) {
+func (m *Conn) refuse(p session.Problem) {
 	if m.up != nil {
 		m.detach(true)
 	}
@@ -141,7 +141,7 @@ func (m *mount) refuse(p session.Problem) {
 // resume brings the session to another upstream and sends it what is to be done there: the replay, or what no upstream
 // was given yet. It returns nil when that was done or the client has been answered otherwise, and an error when the
 // caller's time is over. mu is held, and let go of meanwhile.
-func (m *mount) resume(dir direction) error {
+func (m *Conn) resume(dir direction) error {
 	ctx, leave := m.enter(dir)
 	defer leave()
 	for {
@@ -157,7 +157,7 @@ func (m *mount) resume(dir direction) error {
 		}
 		m.up, m.hold, m.last = up, m.hold[:0], nil
 		m.s.Attached(up.Params, up.PID)
-		if m.pool.cfg.ContinuityNotices == On {
+		if m.pool.cfg.Notices {
 			m.s.Tell(fmt.Sprintf("fairlead: the session goes on with %s (%s)", up.Instance.ID, m.reason))
 		}
 		m.flush()
@@ -184,7 +184,7 @@ func (m *mount) resume(dir direction) error {
 }
 
 // toSend is what a fresh upstream is to be given.
-func (m *mount) toSend() (b []byte, ok bool) {
+func (m *Conn) toSend() (b []byte, ok bool) {
 	if m.replay {
 		m.replay = false
 		return m.s.BeginReplay()
@@ -196,7 +196,7 @@ func (m *mount) toSend() (b []byte, ok bool) {
 }
 
 // pause keeps a replay that meets the same obstacle again and again from running in circles.
-func (m *mount) pause(ctx context.Context) {
+func (m *Conn) pause(ctx context.Context) {
 	d := time.Millisecond << min(m.s.Replays(), 8)
 	m.mu.Unlock()
 	defer m.mu.Lock()
@@ -209,7 +209,7 @@ func (m *mount) pause(ctx context.Context) {
 }
 
 // proceed sends what waited for a replay to catch up. mu is held.
-func (m *mount) proceed() {
+func (m *Conn) proceed() {
 	m.more = false
 	_, leave := m.enter(reads)
 	defer leave()
@@ -218,7 +218,7 @@ func (m *mount) proceed() {
 
 // attach logs in to an instance, has commits in doubt decided there and brings it to the session's state. A server that
 // is lost on the way is followed by another one, until ctx ends. mu is held, and let go of meanwhile.
-func (m *mount) attach(ctx context.Context) (*backend.Upstream, error) {
+func (m *Conn) attach(ctx context.Context) (*backend.Upstream, error) {
 	for {
 		ticket := m.ticket
 		m.mu.Unlock()
@@ -241,7 +241,7 @@ func (m *mount) attach(ctx context.Context) (*backend.Upstream, error) {
 }
 
 // bring makes an upstream one that the session can go on with.
-func (m *mount) bring(ctx context.Context, up *backend.Upstream) error {
+func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	last, decide := m.last, m.decide
 	m.mu.Unlock()
 	mode, err := m.pool.commitMode(ctx, up)
@@ -281,7 +281,7 @@ func (m *mount) bring(ctx context.Context, up *backend.Upstream) error {
 
 // send writes to a fresh upstream; false when that was lost over it. Much is written in the background, since the
 // server may not read on before its answers are read.
-func (m *mount) send(b []byte) bool {
+func (m *Conn) send(b []byte) bool {
 	u := m.up
 	if len(b) == 0 {
 		return true
@@ -312,7 +312,7 @@ func (m *mount) send(b []byte) bool {
 }
 
 // resumed notes that the session has an upstream again.
-func (m *mount) resumed() {
+func (m *Conn) resumed() {
 	if m.lostAt.IsZero() {
 		return
 	}
@@ -321,7 +321,7 @@ func (m *mount) resumed() {
 }
 
 // notResumed answers for an upstream that could not be had.
-func (m *mount) notResumed(ctx context.Context, dir direction, err error) error {
+func (m *Conn) notResumed(ctx context.Context, dir direction, err error) error {
 	cause := context.Cause(ctx)
 	var refused *refusal
 	switch {
@@ -379,7 +379,7 @@ type refusal struct{ session.Problem }
 
 func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 
-func (p *pool) restore(ctx context.Context, up *backend.Upstream, plan plan) error {
+func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) error {
 	if plan.restore != "" {
 		if _, err := up.Query(ctx, plan.restore); err != nil {
 			var pg *pgconn.PgError

@@ -1,4 +1,4 @@
-package driver
+package mount
 
 import (
 	"context"
@@ -41,9 +41,9 @@ type knownMode struct {
 func modeKey(in topology.Instance) string { return in.ID + "\x00" + in.Boot }
 
 // commitMode finds out how commits on an upstream can be decided.
-func (p *pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mode, error) {
-	setting := commit.Setting(p.cfg.CommitResolution)
-	if p.cfg.mode() != session.Full || p.login.Want != topology.WantWriter || setting == commit.SettingOff {
+func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mode, error) {
+	setting := p.cfg.CommitResolution
+	if p.cfg.Mode != session.Full || p.login.Want != topology.WantWriter || setting == commit.SettingOff {
 		return commit.Off, nil
 	}
 	key := modeKey(up.Instance)
@@ -115,17 +115,17 @@ func (m *modes) remember(key string, mode commit.Mode) {
 }
 
 // probeFailed is told that the statement that makes commits decidable has failed though it had worked.
-func (p *pool) probeFailed(up *backend.Upstream, why string) {
+func (p *Pool) probeFailed(up *backend.Upstream, why string) {
 	p.modes.remember(modeKey(up.Instance), commit.Off)
 	if p.cfg.Logger != nil {
 		p.cfg.Logger.Warn("commits cannot be decided on this server for now: the injected statement failed",
-			"cluster", p.cfg.clusterName(), "instance", up.Instance.ID, "error", why)
+			"cluster", p.cfg.Name, "instance", up.Instance.ID, "error", why)
 	}
 }
 
 // decideAll asks the writer, over an upstream that is to be the session's, what became of the commits in doubt, and has
 // the session draw its conclusions. mu is held, and let go of meanwhile.
-func (m *mount) decideAll(ctx context.Context, up *backend.Upstream) error {
+func (m *Conn) decideAll(ctx context.Context, up *backend.Upstream) error {
 	for {
 		e, ok := m.s.Doubt()
 		if !ok {

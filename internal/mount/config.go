@@ -1,0 +1,59 @@
+package mount
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// Config says how sessions reach their servers, and how they go on when one is lost. Nothing has a default here: those
+// who read parameters know them.
+type Config struct {
+	// Name stands for the cluster in logs and metrics.
+	Name string
+	// Login is how to dial and log in to an instance, and which user and database clients may ask for.
+	Login *pgconn.Config
+	// OwnDial says that Login dials in a way of its own, so that nothing tells whether two pools lead to the same cluster.
+	OwnDial bool
+	// Want is the kind of instance that sessions need. Validate asks a connection that no topology vouches for whether it
+	// will do; nil takes any.
+	Want     topology.Want
+	Validate pgconn.ValidateConnectFunc
+
+	// Topology, HostPattern, RefreshInterval, ProbeTimeout and Resolver are those of topology.Config.
+	Topology        topology.Kind
+	HostPattern     string
+	RefreshInterval time.Duration
+	ProbeTimeout    time.Duration
+	Resolver        topology.Resolver
+
+	// Mode is how much of a session outlives its upstream, CommitResolution how commits in doubt are decided.
+	Mode             session.Mode
+	CommitResolution commit.Setting
+	// JournalLimit bounds the client's bytes that are kept of a unit.
+	JournalLimit int
+	// RefuseLocks ends transactions with explicit locks instead of replaying them.
+	RefuseLocks bool
+	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. TrackSettings are the names
+	// of settings that they make, and that are read back.
+	TrustFunctions bool
+	TrackSettings  []string
+	// Notices tells clients when their session has moved.
+	Notices bool
+	// FailoverTimeout bounds each wait for an upstream.
+	FailoverTimeout time.Duration
+
+	// Logger is nil for no logs. MeterProvider is for the topology's metrics, nil for OpenTelemetry's global one, and Meter
+	// for the sessions'.
+	Logger        *slog.Logger
+	MeterProvider metric.MeterProvider
+	Meter         metric.Meter
+	// OnFailover is called after each failover of the cluster while the pool holds on to it; nil for not at all.
+	OnFailover func(topology.Failover)
+}

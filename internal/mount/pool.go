@@ -1,0 +1,118 @@
+package mount
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// Pool is what all sessions with one Config have in common: the way in to the cluster, and the mounts, by the number that
+// their address carries.
+//
+// It holds on to its cluster while anything holds on to it: its owner, or a Conn. The last to let go stops the cluster's
+// monitor, so that nothing is left running.
+type Pool struct {
+	cfg     Config
+	login   *backend.Login
+	metrics *metrics
+
+	readBack string // the query for the settings that are tracked
+	modes    modes
+	ids      atomic.Uint64
+	mounts   sync.Map // uint64 -> *Conn
+
+	mu      sync.Mutex
+	holders int
+	leave   func() // lets go of the cluster
+}
+
+// NewPool returns a Pool that holds on to nothing yet.
+func NewPool(cfg Config) (*Pool, error) {
+	m, err := newMetrics(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
+}
+
+// Hold keeps the cluster watched until Release.
+func (p *Pool) Hold() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.holders == 0 {
+		shared, leave, err := clusters.join(p)
+		if err != nil {
+			return err
+		}
+		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
+	}
+	p.holders++
+	return nil
+}
+
+// Release undoes a Hold.
+func (p *Pool) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.holders--; p.holders == 0 {
+		p.login.Rest()
+		p.leave()
+		p.leave = nil
+	}
+}
+
+// Dial returns the mount of a new session. It is logged in to an instance before that, so that the first Write finds an
+// upstream.
+func (p *Pool) Dial(ctx context.Context) (*Conn, error) {
+	if err := p.Hold(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.FailoverTimeout, errTimeout)
+	defer cancel()
+	m := newConn(p, p.ids.Add(1))
+	_, _ = rand.Read(m.key[:]) // never fails
+	_, _ = rand.Read(m.uuid[:])
+	up, err := p.connect(ctx, m)
+	if err != nil {
+		p.Release()
+		return nil, err
+	}
+	m.up, m.pid = up, up.PID
+	p.mounts.Store(m.id, m)
+	p.metrics.sessions(1)
+	return m, nil
+}
+
+// connect logs in for a new mount.
+func (p *Pool) connect(ctx context.Context, m *Conn) (*backend.Upstream, error) {
+	var after topology.Ticket
+	for {
+		up, err := p.login.Connect(ctx, after, &m.mu)
+		if err != nil {
+			return nil, err
+		}
+		mode, err := p.commitMode(ctx, up)
+		if err == nil {
+			m.s.Decidable(mode, m.uuid)
+			return up, nil
+		}
+		up.Close(true)
+		var refused *refusal
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			return nil, err
+		}
+		after = p.login.Cluster.Suspect(up.Instance.ID, err)
+	}
+}
+
+// left is the end of a mount.
+func (p *Pool) left(m *Conn) {
+	p.mounts.Delete(m.id)
+	p.metrics.sessions(-1)
+	p.Release()
+}

@@ -1,0 +1,148 @@
+package session
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/commit"
+)
+
+// next is what the session answers to its client's next statement by itself; "" when it needs a server for that.
+func next(t testing.TB, s *Session) string {
+	t.Helper()
+	if !s.Answering() {
+		return ""
+	}
+	client(t, s, query("select 1"))
+	return string(s.TakeOut())
+}
+
+func TestAFunctionOfTheUsersMayHaveSetTheSession(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		trust bool
+		run   func(t *testing.T, s *Session)
+		want  string // in what the next statement gets after the loss
+	}{
+		{"called outside a transaction", false, func(t *testing.T, s *Session) {
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('I'))
+		}, "session_state=strict"},
+		{"called by a prepared statement", false, func(t *testing.T, s *Session) {
+			client(t, s, extended("select app.login($1)")...)
+			server(t, s, &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, columns("login"), tag("SELECT 1"), ready('I'))
+		}, "session_state=strict"},
+		{"called by the fast path", false, func(t *testing.T, s *Session) {
+			client(t, s, &pgproto3.FunctionCall{Function: 4711})
+			server(t, s, &pgproto3.FunctionCallResponse{}, ready('I'))
+		}, "session_state=strict"},
+		{"trusted", true, func(t *testing.T, s *Session) {
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('I'))
+		}, ""},
+		{"called in a transaction", false, func(t *testing.T, s *Session) {
+			inTransaction(t, s)
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('T'))
+			client(t, s, query("commit"))
+			server(t, s, tag("COMMIT"), ready('I'))
+		}, ""},
+		{"forgotten with DISCARD ALL", false, func(t *testing.T, s *Session) {
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('I'))
+			client(t, s, query("discard all"))
+			server(t, s, tag("DISCARD ALL"), ready('I'))
+		}, ""},
+		{"read back", false, func(t *testing.T, s *Session) {
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('I'))
+			if !s.Opaque() {
+				t.Fatal("nothing to read back")
+			}
+			s.ReadBack(map[string]string{"app.tenant": "it's"})
+			if s.Opaque() {
+				t.Error("to be read back twice")
+			}
+			expectWords(t, "restored", s.Restore(), "SELECT pg_catalog.set_config('app.tenant', 'it''s', false);\n")
+		}, ""},
+		{"a function of the server's own", false, func(t *testing.T, s *Session) {
+			client(t, s, query("insert into t values (lower('X'), nextval('s'))"))
+			server(t, s, tag("INSERT 0 1"), ready('I'))
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := idle(t)
+			s.TrustFunctions = c.trust
+			c.run(t, s)
+			s.Lost("gone")
+			got := next(t, s)
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) || got != "" && !strings.Contains(got, CodeStateLost) {
+				t.Errorf("the next statement gets %q, want %q", got, c.want)
+			}
+			if again := next(t, s); again != "" {
+				t.Errorf("and the one after it %q", again)
+			}
+		})
+	}
+}
+
+func TestStateThatWentDownWithADecidedCommitIsToldToTheNextStatement(t *testing.T) {
+	s := marking(t)
+	client(t, s, query("create temp table x ()"))
+	server(t, s, tag("CREATE TABLE"), ready('I'))
+	inTransaction(t, s)
+	client(t, s, query("commit"))
+	server(t, s, append(marked(), ready('T'))...)
+	if v, _ := s.Lost("gone"); v != Resolve {
+		t.Fatal("not to be decided: ", v)
+	}
+	s.Doubt()
+	s.Decided(commit.Committed)
+	if v, _ := s.Settle(); v != Answered {
+		t.Fatal(v)
+	}
+	expectWords(t, "the commit", words(t, s.TakeOut()), "COMMIT ZI")
+	if got := next(t, s); !strings.Contains(got, CodeStateLost) || !strings.Contains(got, "temporary tables") {
+		t.Errorf("the next statement gets %q", got)
+	}
+	if again := next(t, s); again != "" {
+		t.Errorf("and the one after it %q", again)
+	}
+}
+
+func TestTheObstacleToCarryingOnIsNamed(t *testing.T) {
+	for want, run := range map[string]func(t *testing.T, s *Session){
+		"": func(t *testing.T, s *Session) { inTransaction(t, s) },
+		"temporary_table": func(t *testing.T, s *Session) {
+			client(t, s, query("create temp table x ()"))
+			server(t, s, tag("CREATE TABLE"), ready('I'))
+		},
+		"functions": func(t *testing.T, s *Session) {
+			client(t, s, query("select app.login('x')"))
+			server(t, s, tag("SELECT 1"), ready('I'))
+		},
+		"copy": func(t *testing.T, s *Session) {
+			inTransaction(t, s)
+			client(t, s, query("copy t from stdin"))
+			server(t, s, &pgproto3.CopyInResponse{}, &pgproto3.ErrorResponse{Code: "22P02"}, ready('E'))
+		},
+		"journal_limit": func(t *testing.T, s *Session) {
+			inTransaction(t, s)
+			client(t, s, query("select '"+strings.Repeat("x", DefaultJournalLimit)+"'"))
+		},
+		"statement":   func(t *testing.T, s *Session) { client(t, s, query("vacuum t")) },
+		"no_evidence": func(t *testing.T, s *Session) { client(t, s, query("insert into t values (1)")) },
+		"without_replay": func(t *testing.T, s *Session) {
+			s.BeginWithoutReplay()
+			inTransaction(t, s)
+		},
+	} {
+		s := idle(t)
+		run(t, s)
+		if s.Lost("gone"); s.Obstacle() != want {
+			t.Errorf("the obstacle is %q, want %q", s.Obstacle(), want)
+		}
+	}
+}
