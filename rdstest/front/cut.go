@@ -44,6 +44,9 @@ const (
 	CloseBoth
 	// Silent lets this one connection go on as in Swallow until Pass.
 	Silent
+	// ResetClient sends a TCP reset to the client alone: until Pass, the server hears nothing of it, and goes on to hold what it
+	// holds. Firewalls and load balancers that lose track of a connection do so.
+	ResetClient
 )
 
 // String is the constant's name.
@@ -53,6 +56,8 @@ func (m Manner) String() string {
 		return "CloseBoth"
 	case Silent:
 		return "Silent"
+	case ResetClient:
+		return "ResetClient"
 	}
 	return "ResetBoth"
 }

@@ -337,6 +337,28 @@ func TestMessagesAreCountedOnEachConnection(t *testing.T) {
 	}
 }
 
+func TestAServerHearsNothingOfAResetOfItsClientAlone(t *testing.T) {
+	for _, from := range []front.Side{front.Client, front.Server} {
+		f := postgresFront(t)
+		conn := connect(t, f, "")
+		if _, err := conn.Exec(background(t), "begin").ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+		pending := f.Cut(front.Cut{From: from, When: front.After, How: front.ResetClient})
+		if err := conn.Exec(background(t), "select 1").Close(); err == nil {
+			t.Errorf("cut at the %v's message: the client hears nothing", from)
+		}
+		fired(t, pending)
+		if n := f.Conns(); n != 0 {
+			t.Errorf("cut at the %v's message: the front has %d connections as clients count them", from, n)
+		}
+		open := fmt.Sprintf("select count(*) from pg_stat_activity where pid = %d and state = 'idle in transaction'", conn.PID())
+		eventually(t, "the server's process waits in its transaction", func() bool { return aside(t, open)[0] == "1" })
+		f.Pass()
+		eventually(t, "the end of the server's process", func() bool { return aside(t, open)[0] == "0" })
+	}
+}
+
 func TestCutCanBeOfAConnectionThatWasRecognised(t *testing.T) {
 	f := postgresFront(t)
 	other, conn := connect(t, f, ""), connect(t, f, "")
