@@ -470,3 +470,37 @@ func TestAClientNeedNotWaitUntilTheServerAsksForItsCopyData(t *testing.T) {
 		}
 	}
 }
+
+func TestACloseThatWasAnsweredInPartIsAnsweredToItsEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		sends []pgproto3.FrontendMessage
+		hears []pgproto3.BackendMessage
+		want  string
+	}{
+		"its end is missing": {
+			[]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Sync{}},
+			[]pgproto3.BackendMessage{&pgproto3.CloseComplete{}}, "ZI",
+		},
+		"a second one is missing": {
+			[]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Close{ObjectType: 'S', Name: "b"}, &pgproto3.Sync{}},
+			[]pgproto3.BackendMessage{&pgproto3.CloseComplete{}}, "3 ZI",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := idle(t)
+			for _, statement := range []string{"a", "b"} {
+				client(t, s, &pgproto3.Parse{Name: statement, Query: "select 1"}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+			}
+			client(t, s, c.sends...)
+			server(t, s, c.hears...)
+			if v, _ := s.Lost("gone"); v != Answered {
+				t.Errorf("verdict %v", v)
+			}
+			expectWords(t, "close", words(t, s.TakeOut()), c.want)
+			if !s.Idle() {
+				t.Error("the session is not idle")
+			}
+		})
+	}
+}
