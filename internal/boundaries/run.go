@@ -140,7 +140,9 @@ func (c *cutter) unit(ctx context.Context, u *unit, client string) error {
 				return fmt.Errorf("cut %s, %v: %w", at, how, err)
 			}
 			for _, text := range got.judge(u) {
-				c.result.Problems = append(c.result.Problems, Problem{u.name, client, at.String() + ", " + how.String(), text})
+				p := Problem{u.name, client, at.String() + ", " + how.String(), text}
+				c.result.Problems = append(c.result.Problems, p)
+				fmt.Fprintf(c.cfg.Progress, "%-6s %v\n", c.cfg.Mode, p)
 			}
 			place.add(got.verdict())
 		}

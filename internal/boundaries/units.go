@@ -96,7 +96,7 @@ var autocommit = []unit{
 		group: "Autocommit", name: "with, simple", effects: 1, rows: 2,
 		body: one("with a as (" + putFirst + " returning run) insert into boundaries.effects select run, 0, 1 from a"),
 	},
-	{group: "Autocommit", name: "select of a function that writes, extended", effects: 1, body: func(ctx context.Context, r *run) error {
+	{group: "Autocommit", name: "select of a function that writes, extended", effects: 1, leaves: true, fresh: true, body: func(ctx context.Context, r *run) error {
 		return r.commits(0, r.expects(ctx, []string{"put"}, "select boundaries.put($1)", r.id)())
 	}},
 	{

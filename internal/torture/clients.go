@@ -80,6 +80,7 @@ func driverConfig(c *rdstest.Cluster, cfg Config) (*driver.Config, error) {
 	}
 	q := u.Query()
 	q.Set("commit_resolution", string(cfg.Mode))
+	q.Set("session_state", "relaxed") // the functions that are called set nothing
 	for k, v := range cfg.Options {
 		q.Set(k, v)
 	}

@@ -163,6 +163,7 @@ func (r *run) failures(ctx context.Context, n int) error {
 			err = r.recovered(ctx)
 		}
 		back := time.Since(begin)
+		r.world.pass()
 		if err == nil {
 			err = r.world.WaitSettled(faultCtx)
 		}
