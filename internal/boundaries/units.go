@@ -127,8 +127,8 @@ var autocommit = []unit{
 		body:   one("create index concurrently made_$run on boundaries.indexed_$run (i)"),
 		times:  "select count(*)::int from pg_index where indexrelid = to_regclass('boundaries.made_$run') and indisvalid",
 	},
-	{group: "Autocommit", name: "do", effects: 1, body: one("do $$ begin " + putFirst + "; end $$")},
-	{group: "Autocommit", name: "call of a procedure that commits", effects: 2, body: func(ctx context.Context, r *run) error {
+	{group: "Autocommit", name: "do", effects: 1, leaves: true, fresh: true, body: one("do $$ begin " + putFirst + "; end $$")},
+	{group: "Autocommit", name: "call of a procedure that commits", effects: 2, leaves: true, fresh: true, body: func(ctx context.Context, r *run) error {
 		err := r.exec(ctx, r.sql("call boundaries.put_all($run)"))
 		return r.commits(0, r.commits(1, err))
 	}},

@@ -57,17 +57,13 @@ func (w *world) pids(ctx context.Context, in *rdstest.Instance, query string) ([
 	return pgx.CollectRows(rows, pgx.RowTo[int])
 }
 
-// unfollowed runs do while the readers receive nothing and do not say so: commits wait for them.
+// unfollowed runs do while the writer sends its readers nothing and does not say so: commits wait for them.
 func (w *world) unfollowed(ctx context.Context, do func() error) error {
-	var receivers []int
-	for _, in := range w.Readers() {
-		got, err := w.pids(ctx, in, "select pid from pg_stat_wal_receiver")
-		if err != nil {
-			return err
-		}
-		receivers = append(receivers, got...)
+	senders, err := w.pids(ctx, w.Writer(), "select pid from pg_stat_replication")
+	if err != nil {
+		return err
 	}
-	return stopped(receivers, do)
+	return stopped(senders, do)
 }
 
 // loseBehind takes the writer away when commits are in flight that no reader has.
@@ -80,18 +76,25 @@ func (w *world) loseBehind(ctx context.Context) error {
 	})
 }
 
-// behind has the new writer give out again the transaction IDs of commits that are in doubt.
+// behind has the new writer give out again the transaction IDs of commits that are in doubt, before anybody asks for them.
 func behind(ctx context.Context, w *world) error {
+	return w.unseen(ctx, func() error { return nil })
+}
+
+// behindTwice is behind with a second failover before any client has seen the first new writer, which has gone past the
+// position of every commit that is in doubt.
+func behindTwice(ctx context.Context, w *world) error {
+	return w.unseen(ctx, func() error { return w.failover(ctx) })
+}
+
+// unseen loses the writer behind, has the next one give out transaction IDs, and goes on as then says before a client can see
+// that one.
+func (w *world) unseen(ctx context.Context, then func() error) error {
 	if err := w.loseBehind(ctx); err != nil {
 		return err
 	}
-	return w.failover(ctx)
-}
-
-// behindTwice is behind with a second failover before any client has seen the first new writer, which has given out the
-// transaction IDs and gone past the position of every commit that is in doubt.
-func behindTwice(ctx context.Context, w *world) error {
-	if err := w.loseBehind(ctx); err != nil {
+	// What a new writer says of its beginning counts only if it was seen as a reader before.
+	if err := sleep(ctx, 300*time.Millisecond); err != nil {
 		return err
 	}
 	for _, in := range w.Readers() {
@@ -104,7 +107,7 @@ func behindTwice(ctx context.Context, w *world) error {
 	if err := w.burn(ctx, 200); err != nil {
 		return err
 	}
-	return w.failover(ctx)
+	return then()
 }
 
 // burn commits transactions that nobody asks for.
