@@ -96,7 +96,7 @@ func (c *cutter) prepare(ctx context.Context) (err error) {
 
 func (c *cutter) units(ctx context.Context) error {
 	for i := range units {
-		u := &units[i]
+		u := &units[len(units)-1-i] // the odd ones first
 		if !slices.Contains(c.cfg.Units, u.name) {
 			continue
 		}
@@ -129,25 +129,42 @@ func (c *cutter) unit(ctx context.Context, u *unit, client string) error {
 		return fmt.Errorf("it does not work without a cut: %s", strings.Join(problems, "; "))
 	}
 	account := Account{Group: u.group, Unit: u.name, Client: client, Messages: whole.messages}
-	for _, at := range points(whole.messages) {
-		place := Place{point: at}
-		for _, how := range c.cfg.Manners {
-			if how == front.Silent && at.when == front.Before && at.n > 1 {
-				continue // the server then waits for nothing, or the client, and a reset shows the same
-			}
-			got, err := c.run(ctx, u, client, &cut{at, how})
-			if err != nil {
-				return fmt.Errorf("cut %s, %v: %w", at, how, err)
-			}
-			for _, text := range got.judge(u) {
-				p := Problem{u.name, client, at.String() + ", " + how.String(), text}
-				c.result.Problems = append(c.result.Problems, p)
-				fmt.Fprintf(c.cfg.Progress, "%-6s %v\n", c.cfg.Mode, p)
-			}
-			place.add(got.verdict())
+	places := points(whole.messages)
+	// Where another client has sent and heard the same, only what this one makes of it is new.
+	twin := slices.ContainsFunc(c.result.Accounts, func(a Account) bool {
+		return a.Unit == u.name && slices.Equal(a.Messages, whole.messages)
+	})
+	for i, at := range places {
+		if twin && at.when == front.Before && !firstOfRow(places, i) {
+			continue
+		}
+		place, err := c.place(ctx, u, client, at)
+		if err != nil {
+			return err
 		}
 		account.Places = append(account.Places, place)
 	}
 	c.result.Accounts = append(c.result.Accounts, account)
 	return nil
+}
+
+// place cuts at one point, in every manner.
+func (c *cutter) place(ctx context.Context, u *unit, client string, at point) (Place, error) {
+	place := Place{point: at}
+	for _, how := range c.cfg.Manners {
+		if how == front.Silent && at.when == front.Before && at.n > 1 {
+			continue // the server then waits for nothing, or the client, and a reset shows the same
+		}
+		got, err := c.run(ctx, u, client, &cut{at, how})
+		if err != nil {
+			return place, fmt.Errorf("cut %s, %v: %w", at, how, err)
+		}
+		for _, text := range got.judge(u) {
+			p := Problem{u.name, client, at.String() + ", " + how.String(), text}
+			c.result.Problems = append(c.result.Problems, p)
+			fmt.Fprintf(c.cfg.Progress, "%-6s %v\n", c.cfg.Mode, p)
+		}
+		place.add(got.verdict())
+	}
+	return place, nil
 }

@@ -99,41 +99,62 @@ func summary(b *strings.Builder, results []*Result, names []string) {
 	}
 }
 
-// detail are the rows of one unit. Clients with the same messages and verdicts share theirs.
+// detail are the rows of one unit. Clients of which the same can be said share theirs.
 func detail(results []*Result, name string) (rows [][]string) {
-	shared := make(map[string][]string) // clients by what their rows are without them
-	var order []string
-	bodies := make(map[string][][]string)
+	var leaders []string
+	shared := make(map[string][]string) // by leader
 	for _, client := range clientNames {
-		body := ranges(results, name, client)
-		if len(body) == 0 {
+		if accountsOf(results, name, client) == nil {
 			continue
 		}
-		key := fmt.Sprint(body)
-		if shared[key] == nil {
-			order = append(order, key)
-			bodies[key] = body
+		i := slices.IndexFunc(leaders, func(leader string) bool { return agree(results, name, leader, client) })
+		if i < 0 {
+			leaders, i = append(leaders, client), len(leaders)
 		}
-		shared[key] = append(shared[key], titles[client])
+		shared[leaders[i]] = append(shared[leaders[i]], titles[client])
 	}
-	for _, key := range order {
-		for _, body := range bodies[key] {
-			rows = append(rows, append([]string{strings.Join(shared[key], ", ")}, body...))
+	for _, leader := range leaders {
+		for _, body := range ranges(results, name, leader) {
+			rows = append(rows, append([]string{strings.Join(shared[leader], ", ")}, body...))
 		}
 	}
 	return rows
 }
 
-// ranges are the rows of one unit and client: places next to each other with the same verdicts are one.
-func ranges(results []*Result, name, client string) (rows [][]string) {
-	var accounts []*Account
+// accountsOf are a unit's through one client, of all results; nil if one has none.
+func accountsOf(results []*Result, name, client string) (list []*Account) {
 	for _, r := range results {
 		i := slices.IndexFunc(r.Accounts, func(a Account) bool { return a.Unit == name && a.Client == client })
 		if i < 0 {
 			return nil
 		}
-		accounts = append(accounts, &r.Accounts[i])
+		list = append(list, &r.Accounts[i])
 	}
+	return list
+}
+
+// agree reports whether two clients have the same messages and, wherever both were cut, the same verdicts.
+func agree(results []*Result, name, leader, client string) bool {
+	theirs, ours := accountsOf(results, name, leader), accountsOf(results, name, client)
+	for n, a := range ours {
+		b := theirs[n]
+		if !slices.Equal(a.Messages, b.Messages) {
+			return false
+		}
+		for _, p := range a.Places {
+			for _, q := range b.Places {
+				if p.point == q.point && !slices.Equal(p.Verdicts, q.Verdicts) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// ranges are the rows of one unit and client: places next to each other with the same verdicts are one.
+func ranges(results []*Result, name, client string) (rows [][]string) {
+	accounts := accountsOf(results, name, client)
 	together := !slices.ContainsFunc(accounts, func(a *Account) bool { return !sameMessages(a, accounts[0]) })
 	if together {
 		return accountRanges(accounts, 0, len(accounts))

@@ -116,6 +116,11 @@ func points(messages []Message) (all []point) {
 	return all
 }
 
+// firstOfRow reports whether a point is before the first message of a row of one side's.
+func firstOfRow(all []point, i int) bool {
+	return i == 0 || all[i-1].from != all[i].from || all[i-1].when == front.After
+}
+
 var messageNames = [2]map[byte]string{
 	front.Client: {
 		'Q': "Query", 'P': "Parse", 'B': "Bind", 'D': "Describe", 'E': "Execute", 'C': "Close", 'S': "Sync", 'H': "Flush",
