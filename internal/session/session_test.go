@@ -504,3 +504,26 @@ func TestACloseThatWasAnsweredInPartIsAnsweredToItsEnd(t *testing.T) {
 		})
 	}
 }
+
+func TestAStatementIsNotRestoredToBeClosed(t *testing.T) {
+	s := idle(t)
+	client(t, s, &pgproto3.Parse{Name: "a", Query: "select 1"}, &pgproto3.Sync{})
+	server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+	if v, _ := s.Lost("gone"); v != Idle {
+		t.Fatalf("verdict %v", v)
+	}
+	s.Attached(nil, 1)
+	if list := s.Missing(fe(t, &pgproto3.Bind{PreparedStatement: "a"}, &pgproto3.Sync{})); len(list) != 1 {
+		t.Errorf("to bind it, %d statements are prepared", len(list))
+	}
+	closes := []pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Sync{}}
+	if list := s.Missing(fe(t, closes...)); len(list) != 0 {
+		t.Errorf("to close it, %d statements are prepared", len(list))
+	}
+	client(t, s, closes...)
+	got, _ := server(t, s, &pgproto3.CloseComplete{}, ready('I'))
+	expectWords(t, "close", got, "3 ZI")
+	if s.Needs() {
+		t.Error("it is still to be prepared")
+	}
+}

@@ -282,6 +282,9 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 	look := func(msg []byte) {
 		name, ok := statementOf(msg)
 		switch {
+		case msg[0] == wire.Close:
+			// To close what is not there is no error. To restore it first may be one, if its result has changed: the very thing
+			// for which clients close a statement.
 		case ok:
 			need(name)
 		case msg[0] == wire.Parse:
