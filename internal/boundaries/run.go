@@ -152,8 +152,8 @@ func (c *cutter) unit(ctx context.Context, u *unit, client string) error {
 func (c *cutter) place(ctx context.Context, u *unit, client string, at point) (Place, error) {
 	place := Place{point: at}
 	for _, how := range c.cfg.Manners {
-		if how == front.Silent && at.when == front.Before && at.n > 1 {
-			continue // the server then waits for nothing, or the client, and a reset shows the same
+		if how == front.Silent && (at.when == front.Before || at.from == front.Server) {
+			continue // elsewhere nobody is left waiting for the other side, or a reset shows the same
 		}
 		got, err := c.run(ctx, u, client, &cut{at, how})
 		if err != nil {
