@@ -520,6 +520,11 @@ func TestAStatementIsNotRestoredToBeClosed(t *testing.T) {
 	if list := s.Missing(fe(t, closes...)); len(list) != 0 {
 		t.Errorf("to close it, %d statements are prepared", len(list))
 	}
+	for text, want := range map[string]int{"deallocate all": 0, "DEALLOCATE PREPARE ALL;": 0, "deallocate a": 1, "deallocate all; execute a": 1} {
+		if list := s.Missing(fe(t, query(text))); len(list) != want {
+			t.Errorf("for %q, %d statements are prepared, want %d", text, len(list), want)
+		}
+	}
 	client(t, s, closes...)
 	got, _ := server(t, s, &pgproto3.CloseComplete{}, ready('I'))
 	expectWords(t, "close", got, "3 ZI")
