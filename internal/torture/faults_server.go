@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -188,18 +189,30 @@ func lateCommit(ctx context.Context, w *world) (err error) {
 		if list, err = pgx.CollectRows(rows, pgx.RowTo[int]); err != nil {
 			return fmt.Errorf("find open transactions: %w", err)
 		}
-		if len(list) > 0 {
+		if len(list) >= 3 {
 			break
 		}
 	}
-	w.note = fmt.Sprintf("of %d open transactions", len(list))
-	return stopped(list, func() error {
-		if err := sleep(ctx, 30*time.Millisecond); err != nil {
-			return err
+	f := w.Writer().Front()
+	var cuts []*front.Pending
+	for range 2 * len(list) {
+		cuts = append(cuts, f.Cut(front.Cut{From: front.Client, When: front.After, How: front.ResetClient, Match: func(m front.Message) bool {
+			return m.Type == 'Q' && strings.HasPrefix(strings.ToLower(string(m.Body)), "commit")
+		}}))
+	}
+	err = stopped(list, func() error {
+		err := sleep(ctx, 300*time.Millisecond)
+		n := 0
+		for _, p := range cuts {
+			if !p.Stop() {
+				n++
+			}
 		}
-		w.Writer().Front().Reset()
-		return sleep(ctx, time.Second)
+		w.note = fmt.Sprintf("of %d open transactions, %d commits cut", len(list), n)
+		return errors.Join(err, sleep(ctx, 2*time.Second))
 	})
+	// They get to read now what they were sent, and nobody waits for their answers.
+	return errors.Join(err, sleep(ctx, 500*time.Millisecond))
 }
 
 // cutClient cuts a connection so that only the client notices: the server process goes on to hold its locks.
