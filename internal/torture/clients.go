@@ -30,12 +30,12 @@ type clients struct {
 	pgx     *pgxpool.Pool
 }
 
-func openClients(ctx context.Context, c *rdstest.Cluster, cfg Config, meter metric.MeterProvider) (*clients, error) {
+func openClients(ctx context.Context, c *rdstest.Cluster, cfg Config, meter metric.MeterProvider, onFailover func(driver.FailoverEvent)) (*clients, error) {
 	dc, err := driverConfig(c, cfg)
 	if err != nil {
 		return nil, err
 	}
-	dc.MeterProvider = meter
+	dc.MeterProvider, dc.OnFailover = meter, onFailover
 	all := &clients{}
 	connector, err := driver.NewConnector(dc)
 	if err != nil {

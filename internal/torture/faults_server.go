@@ -237,9 +237,9 @@ func thawSuspicion(ctx context.Context, w *world) error {
 	if err := w.Thaw(ctx, old); err != nil {
 		return err
 	}
-	for range 8 {
+	for range 4 {
 		w.Writer().Front().Reset()
-		if err := sleep(ctx, 25*time.Millisecond); err != nil {
+		if err := sleep(ctx, 180*time.Millisecond); err != nil {
 			return err
 		}
 	}
