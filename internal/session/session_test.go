@@ -532,3 +532,18 @@ func TestAStatementIsNotRestoredToBeClosed(t *testing.T) {
 		t.Error("it is still to be prepared")
 	}
 }
+
+func TestAStatementOfALostTransactionIsNotDescribed(t *testing.T) {
+	s := idle(t)
+	client(t, s, query("begin; insert into t values (1); commit and chain"))
+	server(t, s, tag("BEGIN"), tag("INSERT 0 1"), tag("COMMIT"), ready('T'))
+	client(t, s, &pgproto3.Parse{Query: "insert into t values ($1)"}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Sync{})
+	server(t, s, &pgproto3.ParseComplete{})
+	if v, _ := s.Lost("gone"); v != Answered {
+		t.Fatalf("verdict %v", v)
+	}
+	expectWords(t, "describe", words(t, s.TakeOut()), "ERROR 40001 ZE")
+	client(t, s, &pgproto3.Parse{Query: "rollback"}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'},
+		&pgproto3.Execute{}, &pgproto3.Sync{})
+	expectWords(t, "rollback", words(t, s.TakeOut()), "1 t n 2 n ROLLBACK ZI")
+}
