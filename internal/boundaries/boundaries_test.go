@@ -77,6 +77,16 @@ func TestJudgeComparesWhatWasToldWithWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestNoTwoUnitsHaveTheSameName(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, name := range Units() {
+		if seen[name] {
+			t.Errorf("two are called %q: the table would mix them up", name)
+		}
+		seen[name] = true
+	}
+}
+
 func TestPointsAreBeforeEachMessageAndBehindEachRow(t *testing.T) {
 	var got []string
 	for _, p := range points([]Message{

@@ -213,7 +213,7 @@ var transactions = []unit{
 		times: "select count(*)::int from pg_largeobject where loid = 1000000 + $run and data = 'large'",
 	},
 	{
-		group: "Transactions", name: "create table", effects: 1, body: func(ctx context.Context, r *run) error {
+		group: "Transactions", name: "create table in a transaction", effects: 1, body: func(ctx context.Context, r *run) error {
 			return all(r.do(ctx, "begin"), r.do(ctx, "create table boundaries.made_$run (i int)"),
 				r.do(ctx, "insert into boundaries.made_$run values (1)"), r.ends(ctx, 0, "commit"))
 		},
@@ -222,7 +222,7 @@ var transactions = []unit{
 	{group: "Transactions", name: "notify", effects: 1, body: func(ctx context.Context, r *run) error {
 		return all(r.do(ctx, "begin"), r.do(ctx, "notify boundaries, 'run'"), r.put(ctx, 0, 0), r.ends(ctx, 0, "commit"))
 	}},
-	{group: "Transactions", name: "do", effects: 1, body: func(ctx context.Context, r *run) error {
+	{group: "Transactions", name: "do in a transaction", effects: 1, body: func(ctx context.Context, r *run) error {
 		return all(r.do(ctx, "begin"), r.do(ctx, "do $$ begin "+putFirst+"; end $$"), r.ends(ctx, 0, "commit"))
 	}},
 	{

@@ -112,7 +112,7 @@ func (o *outcome) verdict() string {
 		switch {
 		case code == codeUndecided && strings.Contains(o.err.Error(), "was committed"):
 			return code + ", told that it is committed"
-		case code == codeUndecided && slices.Max(append(o.times, 0)) > 0:
+		case code == codeUndecided && o.undecidedAreThere():
 			return code + " (it was committed)"
 		case code == codeUndecided:
 			return code + " (it was not committed)"
@@ -139,4 +139,14 @@ func (o *outcome) verdict() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, " and ")
+}
+
+// undecidedAreThere reports whether an effect of which the caller was told that it is undecided has happened.
+func (o *outcome) undecidedAreThere() bool {
+	for i, t := range o.told {
+		if sqlState(t.err) == codeUndecided && o.times[i] > 0 {
+			return true
+		}
+	}
+	return false
 }
