@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture bench lint compat generate
+.PHONY: help setup demo test race torture boundaries mutations bench lint compat generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ race: setup ## the tests of what runs concurrently, with the race detector
 
 torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more
 	scripts/torture $(ARGS)
+
+boundaries: setup ## cut sessions at every message of many kinds of work; renews docs/continuity-boundaries.md
+	scripts/boundaries $(ARGS)
+
+mutations: setup ## take each precaution out of a copy, and torture it until that is noticed; renews docs/continuity-mutations.md
+	scripts/mutations $(ARGS)
 
 bench: setup ## what it costs and how fast it fails over, against pgx in the same run
 	scripts/bench

@@ -78,7 +78,11 @@ func (s *Session) answer(msg []byte, out *Out) {
 		l.portals[string(portal)] = text
 		s.emit(&pgproto3.BindComplete{})
 	case kind == wire.Describe:
-		if len(body) > 0 && body[0] == 'S' {
+		if !s.describable(body) {
+			s.refuse()
+			return
+		}
+		if body[0] == 'S' {
 			s.emit(&pgproto3.ParameterDescription{})
 		}
 		s.emit(&pgproto3.NoData{})
@@ -91,6 +95,20 @@ func (s *Session) answer(msg []byte, out *Out) {
 		portal, _, _ := wire.CString(body)
 		s.answerStatement(l.portals[string(portal)])
 	}
+}
+
+// describable reports whether what a Describe asks about ends a transaction: that has no parameters and no rows. Of anything else
+// a client would believe the same.
+func (s *Session) describable(body []byte) bool {
+	if len(body) == 0 {
+		return false
+	}
+	name, _, _ := wire.CString(body[1:])
+	if body[0] == 'S' {
+		return endsTransaction(sqltext.Classify(s.localText(name), s.options()))
+	}
+	_, ok := s.local.portals[string(name)]
+	return ok
 }
 
 // answerReady is the ReadyForQuery that ends a segment; outside a transaction the session is over with answering.

@@ -448,6 +448,15 @@ func joined(msgs [][]byte) (all []byte) {
 // can go on it leaves that to a replay.
 func (s *Session) finish(cause string, replay bool) (Verdict, bool) {
 	out := s.clientOps()
+	if s.closing(out) {
+		for _, o := range out[:len(out)-1] {
+			s.closed(o)
+			s.emit(&pgproto3.CloseComplete{})
+		}
+		s.emit(&pgproto3.ReadyForQuery{TxStatus: wire.StatusIdle})
+		s.finished(wire.StatusIdle, cause)
+		return Answered, true
+	}
 	if len(out) != 1 || !s.wasSent(out[0]) {
 		return 0, false
 	}
@@ -466,6 +475,22 @@ func (s *Session) finish(cause string, replay bool) (Verdict, bool) {
 	s.emit(&pgproto3.ReadyForQuery{TxStatus: status})
 	s.finished(status, cause)
 	return Answered, true
+}
+
+// closing reports whether a segment has closed a statement, so that it cannot be replayed, and nothing is missing but answers
+// to Close and its end. They need no server; and clients do not expect that Close fails: pgx leaves the ReadyForQuery behind
+// such an error to its next statement, and lib/pq gives the connection up.
+func (s *Session) closing(out []op) bool {
+	if len(out) == 0 || s.inBlock || !s.statements.closed || out[len(out)-1].kind != wire.Sync {
+		return false
+	}
+	for i, o := range out {
+		if !s.wasSent(o) || i < len(out)-1 && o.kind != wire.Close {
+			return false
+		}
+	}
+	points, _ := s.commitPoints()
+	return len(points) == 0
 }
 
 // statusAfter is the transaction status behind what was answered.

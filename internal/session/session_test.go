@@ -484,3 +484,80 @@ func TestAStatementIsDroppedByItsQuotedName(t *testing.T) {
 		t.Errorf("to be prepared again: %v", list)
 	}
 }
+
+func TestACloseThatWasAnsweredInPartIsAnsweredToItsEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		sends []pgproto3.FrontendMessage
+		hears []pgproto3.BackendMessage
+		want  string
+	}{
+		"its end is missing": {
+			[]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Sync{}},
+			[]pgproto3.BackendMessage{&pgproto3.CloseComplete{}}, "ZI",
+		},
+		"a second one is missing": {
+			[]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Close{ObjectType: 'S', Name: "b"}, &pgproto3.Sync{}},
+			[]pgproto3.BackendMessage{&pgproto3.CloseComplete{}}, "3 ZI",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := idle(t)
+			for _, statement := range []string{"a", "b"} {
+				client(t, s, &pgproto3.Parse{Name: statement, Query: "select 1"}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+			}
+			client(t, s, c.sends...)
+			server(t, s, c.hears...)
+			if v, _ := s.Lost("gone"); v != Answered {
+				t.Errorf("verdict %v", v)
+			}
+			expectWords(t, "close", words(t, s.TakeOut()), c.want)
+			if !s.Idle() {
+				t.Error("the session is not idle")
+			}
+		})
+	}
+}
+
+func TestAStatementIsNotRestoredToBeClosed(t *testing.T) {
+	s := idle(t)
+	client(t, s, &pgproto3.Parse{Name: "a", Query: "select 1"}, &pgproto3.Sync{})
+	server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+	if v, _ := s.Lost("gone"); v != Idle {
+		t.Fatalf("verdict %v", v)
+	}
+	s.Attached(nil, 1)
+	if list := s.Missing(fe(t, &pgproto3.Bind{PreparedStatement: "a"}, &pgproto3.Sync{})); len(list) != 1 {
+		t.Errorf("to bind it, %d statements are prepared", len(list))
+	}
+	closes := []pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Sync{}}
+	if list := s.Missing(fe(t, closes...)); len(list) != 0 {
+		t.Errorf("to close it, %d statements are prepared", len(list))
+	}
+	for text, want := range map[string]int{"deallocate all": 0, "DEALLOCATE PREPARE ALL;": 0, "deallocate a": 1, "deallocate all; execute a": 1} {
+		if list := s.Missing(fe(t, query(text))); len(list) != want {
+			t.Errorf("for %q, %d statements are prepared, want %d", text, len(list), want)
+		}
+	}
+	client(t, s, closes...)
+	got, _ := server(t, s, &pgproto3.CloseComplete{}, ready('I'))
+	expectWords(t, "close", got, "3 ZI")
+	if s.Needs() {
+		t.Error("it is still to be prepared")
+	}
+}
+
+func TestAStatementOfALostTransactionIsNotDescribed(t *testing.T) {
+	s := idle(t)
+	client(t, s, query("begin; insert into t values (1); commit and chain"))
+	server(t, s, tag("BEGIN"), tag("INSERT 0 1"), tag("COMMIT"), ready('T'))
+	client(t, s, &pgproto3.Parse{Query: "insert into t values ($1)"}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Sync{})
+	server(t, s, &pgproto3.ParseComplete{})
+	if v, _ := s.Lost("gone"); v != Answered {
+		t.Fatalf("verdict %v", v)
+	}
+	expectWords(t, "describe", words(t, s.TakeOut()), "ERROR 40001 ZE")
+	client(t, s, &pgproto3.Parse{Query: "rollback"}, &pgproto3.Describe{ObjectType: 'S'}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'},
+		&pgproto3.Execute{}, &pgproto3.Sync{})
+	expectWords(t, "rollback", words(t, s.TakeOut()), "1 t n 2 n ROLLBACK ZI")
+}

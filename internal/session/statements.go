@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"maps"
+	"regexp"
 	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
@@ -253,6 +254,9 @@ func (s *Session) Missing(p []byte) []*Statement {
 	return s.missing(p, s.statements.unit+1)
 }
 
+// deallocatesAll finds a Query that is nothing but DEALLOCATE ALL. As with Close, nothing has to be there for it.
+var deallocatesAll = regexp.MustCompile(`(?i)^\s*deallocate\s+(prepare\s+)?all\s*;?\s*\x00$`)
+
 // endsOpen reports whether bytes of the client's leave a segment without its end. What it will need later cannot be prepared
 // then: that takes a Sync.
 func endsOpen(p []byte) bool {
@@ -316,6 +320,9 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 	look := func(msg []byte) {
 		name, ok := statementOf(msg)
 		switch {
+		case msg[0] == wire.Close:
+			// To close what is not there is no error. To restore it first may be one, if its result has changed: the very thing
+			// for which clients close a statement.
 		case ok:
 			need(name)
 		case msg[0] == wire.Parse:
@@ -324,7 +331,7 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 			made[string(name)] = true
 		case msg[0] == wire.Query:
 			named(msg)
-			if t.missing > 0 && containsFold(msg, "deallocate") {
+			if t.missing > 0 && containsFold(msg, "deallocate") && !deallocatesAll.Match(wire.Body(msg)) {
 				for _, name := range slices.Sorted(maps.Keys(t.named)) {
 					need([]byte(name))
 				}

@@ -30,12 +30,12 @@ type clients struct {
 	pgx     *pgxpool.Pool
 }
 
-func openClients(ctx context.Context, c *rdstest.Cluster, cfg Config, meter metric.MeterProvider) (*clients, error) {
+func openClients(ctx context.Context, c *rdstest.Cluster, cfg Config, meter metric.MeterProvider, onFailover func(driver.FailoverEvent)) (*clients, error) {
 	dc, err := driverConfig(c, cfg)
 	if err != nil {
 		return nil, err
 	}
-	dc.MeterProvider = meter
+	dc.MeterProvider, dc.OnFailover = meter, onFailover
 	all := &clients{}
 	connector, err := driver.NewConnector(dc)
 	if err != nil {
@@ -80,6 +80,7 @@ func driverConfig(c *rdstest.Cluster, cfg Config) (*driver.Config, error) {
 	}
 	q := u.Query()
 	q.Set("commit_resolution", string(cfg.Mode))
+	q.Set("session_state", "relaxed") // the functions that are called set nothing
 	for k, v := range cfg.Options {
 		q.Set(k, v)
 	}

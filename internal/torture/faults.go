@@ -55,6 +55,8 @@ var faults = []fault{
 	{"cut-crash", cutCrash},
 }
 
+func init() { faults = append(faults, serverFaults...) }
+
 // Faults are the names of what can happen.
 func Faults() []string {
 	var names []string
@@ -218,7 +220,7 @@ func (w *world) armed(manners ...front.Manner) *front.Pending {
 		text string
 	}{
 		{front.Client, 'S', ""}, {front.Client, 'Q', "commit"}, {front.Client, 'Q', ""}, {front.Client, 'E', ""}, {front.Client, 'd', ""},
-		{front.Client, 'c', ""}, {front.Server, 'C', "COMMIT"}, {front.Server, 'C', "INSERT"}, {front.Server, 'C', ""}, {front.Server, 'Z', ""},
+		{front.Client, 'c', ""}, {front.Server, 'C', "COMMIT"}, {front.Server, 'C', "INSERT"}, {front.Server, 'C', "ALTER"}, {front.Server, 'C', ""}, {front.Server, 'Z', ""},
 		{front.Server, 'D', ""}, {front.Server, '2', ""},
 	}
 	h := heads[w.rng.IntN(len(heads))]

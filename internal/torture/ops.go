@@ -53,6 +53,7 @@ func init() {
 		{"tx-batch", 2, txBatch},
 		{"pipeline", 2, pipeline},
 		{"copy", 1, copyIn},
+		{"shape", 1, shape},
 	}
 }
 
@@ -78,6 +79,11 @@ var schema = []string{
 	`create function torture.put(w int, s int) returns text language plpgsql as $$
 		begin insert into torture.writes values (w, s, 0, 'function'); return 'put'; end $$`,
 	"insert into torture.counters select i, 0 from generate_series(0, 3) i",
+	`do $$ begin for i in 0..15 loop
+		execute format('create table torture.shape_%s (v int)', i);
+		execute format('insert into torture.shape_%s values (1)', i);
+		execute format('alter table torture.shape_%s owner to app', i);
+	end loop; end $$`,
 	"grant all on all tables in schema torture to public",
 	"grant all on all sequences in schema torture to public",
 }

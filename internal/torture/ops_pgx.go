@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -116,4 +117,57 @@ func copyIn(ctx context.Context, w *worker, s session) {
 	}
 	_, err := p.conn.CopyFrom(ctx, pgx.Identifier{"torture", "writes"}, []string{"worker", "seq", "part", "note"}, pgx.CopyFromRows(rows))
 	w.end(u, err, true)
+}
+
+// shape uses a prepared statement after its result has got another type of the same width: what its client knows of it would
+// make another number of it.
+func shape(ctx context.Context, w *worker, s session) {
+	p, ok := pgxOnly(ctx, w, s)
+	if !ok {
+		return
+	}
+	u := w.unit(0)
+	err := p.shape(ctx, w, u, w.id%16)
+	if sqlState(err) == codeChangedResult {
+		err = nil
+	}
+	w.end(u, err, true)
+	w.must(u, p.conn.Conn().DeallocateAll(ctx))
+}
+
+func (s *pgxSession) shape(ctx context.Context, w *worker, u *unit, table int) error {
+	name := fmt.Sprintf("torture.shape_%d", table)
+	if _, err := s.conn.Conn().Prepare(ctx, "shape", "select v from "+name); err != nil {
+		return err
+	}
+	for _, kind := range []string{"", "real", "int"} {
+		if kind != "" {
+			if _, err := s.conn.Exec(ctx, "alter table "+name+" alter v type "+kind); err != nil {
+				return err
+			}
+		}
+		for range 2 {
+			rows, err := s.conn.Query(ctx, "shape")
+			if err != nil {
+				return err
+			}
+			got, err := pgx.CollectRows(rows, pgx.RowTo[any])
+			if sqlState(err) == codeChangedResult {
+				if err := s.conn.Conn().Deallocate(ctx, "shape"); err != nil {
+					return err
+				}
+				if _, err := s.conn.Conn().Prepare(ctx, "shape", "select v from "+name); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if len(got) != 1 || fmt.Sprint(got[0]) != "1" {
+				w.problem(u, kindOther, fmt.Sprintf("shape: v is %v, of type %q, want 1", got, kind))
+			}
+		}
+	}
+	return nil
 }

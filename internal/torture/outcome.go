@@ -32,6 +32,7 @@ const (
 	codeUndecided     = "08007"
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
+	codeChangedResult = "0A000"
 )
 
 // outcomeOf says what follows from an error. Before its commit is sent, nothing of a unit can have happened, whatever

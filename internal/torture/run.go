@@ -33,7 +33,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := rdstest.New(ctx, rdstest.Config{Flavor: cfg.Flavor, BinDir: cfg.BinDir, Logger: cfg.Logger, RejoinDelay: 300 * time.Millisecond})
+	cluster, err := rdstest.New(ctx, rdstest.Config{Flavor: cfg.Flavor, BinDir: cfg.BinDir, Logger: cfg.Logger, RejoinDelay: 800 * time.Millisecond})
 	if err != nil {
 		return nil, fmt.Errorf("torture: %w", err)
 	}
@@ -62,6 +62,9 @@ type run struct {
 	faults  atomic.Int64
 	workers []*worker // of the round
 	deck    []fault   // what is still to come before every fault has had its turn
+
+	mu       sync.Mutex
+	believed []Problem // old writers that were taken for the writer
 }
 
 func (r *run) rounds(ctx context.Context) error {
@@ -81,7 +84,7 @@ func (r *run) round(ctx context.Context, n int) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	pools, err := openClients(ctx, r.world.Cluster, r.cfg, r.meter)
+	pools, err := openClients(ctx, r.world.Cluster, r.cfg, r.meter, r.watch)
 	if err != nil {
 		return err
 	}
@@ -106,6 +109,17 @@ func (r *run) round(ctx context.Context, n int) error {
 		return err
 	}
 	return r.audit(ctx)
+}
+
+// watch sees whom the driver takes for the writer. One that was left behind by a failover and does not know must not be it.
+func (r *run) watch(e driver.FailoverEvent) {
+	for _, in := range r.world.Instances() {
+		if (e.New == in.ID() || strings.HasPrefix(e.New, in.ID()+".")) && in.State() == rdstest.Deposed {
+			r.mu.Lock()
+			r.believed = append(r.believed, Problem{Kind: kindOther, Text: fmt.Sprintf("after fault %d, %s was taken for the writer again, which it was before %s", r.faults.Load(), e.New, e.Old)})
+			r.mu.Unlock()
+		}
+	}
 }
 
 func (r *run) prepare(ctx context.Context) error {
@@ -163,6 +177,7 @@ func (r *run) failures(ctx context.Context, n int) error {
 			err = r.recovered(ctx)
 		}
 		back := time.Since(begin)
+		r.world.pass()
 		if err == nil {
 			err = r.world.WaitSettled(faultCtx)
 		}
@@ -238,6 +253,10 @@ func (r *run) audit(ctx context.Context) error {
 		r.result.add(l)
 	}
 	r.result.blame(problems)
+	r.mu.Lock()
+	r.result.blame(r.believed)
+	r.believed = nil
+	r.mu.Unlock()
 	r.progress("audit: %s", strings.TrimPrefix(r.result.Line(), "torture "))
 	return nil
 }

@@ -44,6 +44,9 @@ const (
 	CloseBoth
 	// Silent lets this one connection go on as in Swallow until Pass.
 	Silent
+	// ResetClient sends a TCP reset to the client alone: until Pass, the server hears nothing of it, and goes on to hold what it
+	// holds. Firewalls and load balancers that lose track of a connection do so.
+	ResetClient
 )
 
 // String is the constant's name.
@@ -53,6 +56,8 @@ func (m Manner) String() string {
 		return "CloseBoth"
 	case Silent:
 		return "Silent"
+	case ResetClient:
+		return "ResetClient"
 	}
 	return "ResetBoth"
 }
@@ -61,6 +66,7 @@ func (m Manner) String() string {
 type Message struct {
 	Type byte   // 0 for a startup packet, which has none
 	Body []byte // what follows the length: its first 16 MiB. Valid during the call
+	Conn int    // tells the front's connections apart: they are counted from 1
 }
 
 // Cut describes where one connection is cut. The zero value resets the connection of the first client that sends

@@ -169,7 +169,7 @@ func (l *link) cut(w *way, out []byte, fired *Pending) bool {
 	defer close(fired.done)
 	how, other := fired.cut.How, l.other(w)
 	l.front.log.Debug("front: cut", "conn", l.id, "from", w.from, "how", how)
-	if how == Silent {
+	if how == Silent || how == ResetClient {
 		w.in.mute(true)
 	} else {
 		l.ending.Store(true)
@@ -179,11 +179,21 @@ func (l *link) cut(w *way, out []byte, fired *Pending) bool {
 	if w.write(out) == nil {
 		_ = w.out.settle(l.ctx)
 	}
-	if how == Silent {
+	if how == Silent || how == ResetClient {
 		w.out.mute(true)
 		if w.loses {
 			w.out.lost.Store(true)
 		}
+	}
+	switch how {
+	case Silent:
+		return true
+	case ResetClient:
+		l.gone.Store(true)
+		l.client.lost.Store(true)
+		l.server.lost.Store(true)
+		l.client.settleBriefly()
+		l.client.reset()
 		return true
 	}
 	w.shut.Store(true)

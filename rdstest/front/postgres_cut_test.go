@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -334,6 +335,50 @@ func TestMessagesAreCountedOnEachConnection(t *testing.T) {
 	if err := one.Exec(background(t), "SELECT 1").Close(); err != nil {
 		t.Errorf("a cut fired twice: %v", err)
 	}
+}
+
+func TestAServerHearsNothingOfAResetOfItsClientAlone(t *testing.T) {
+	for _, from := range []front.Side{front.Client, front.Server} {
+		f := postgresFront(t)
+		conn := connect(t, f, "")
+		if _, err := conn.Exec(background(t), "begin").ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+		pending := f.Cut(front.Cut{From: from, When: front.After, How: front.ResetClient})
+		if err := conn.Exec(background(t), "select 1").Close(); err == nil {
+			t.Errorf("cut at the %v's message: the client hears nothing", from)
+		}
+		fired(t, pending)
+		open := fmt.Sprintf("select count(*) from pg_stat_activity where pid = %d and state = 'idle in transaction'", conn.PID())
+		eventually(t, "the server's process waits in its transaction", func() bool { return aside(t, open)[0] == "1" })
+		f.Pass()
+		eventually(t, "the end of the server's process", func() bool { return aside(t, open)[0] == "0" })
+	}
+}
+
+func TestCutCanBeOfAConnectionThatWasRecognised(t *testing.T) {
+	f := postgresFront(t)
+	other, conn := connect(t, f, ""), connect(t, f, "")
+	var chosen atomic.Int64
+	f.Cut(front.Cut{Match: func(m front.Message) bool {
+		if strings.Contains(string(m.Body), "select 'this one'") {
+			chosen.Store(int64(m.Conn))
+		}
+		return false
+	}})
+	pending := f.Cut(front.Cut{From: front.Server, Match: func(m front.Message) bool {
+		return m.Type == 'C' && int64(m.Conn) == chosen.Load() && string(m.Body[:4]) == "SHOW"
+	}})
+	if _, err := conn.Exec(background(t), "select 'this one'").ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(background(t), "show work_mem").ReadAll(); err != nil {
+		t.Errorf("the other connection: %v", err)
+	}
+	if _, err := conn.Exec(background(t), "show work_mem").ReadAll(); err == nil {
+		t.Error("the connection was not cut")
+	}
+	fired(t, pending)
 }
 
 func TestCutThatIsTakenBackDoesNotFire(t *testing.T) {

@@ -108,7 +108,7 @@ func (w *way) look(b []byte, armed []*Pending) (m Message, size int, enough bool
 			}
 		}
 	}
-	return Message{Type: h.kind, Body: body[:min(len(body), need)]}, h.size, true
+	return Message{Type: h.kind, Body: body[:min(len(body), need)], Conn: w.link.id}, h.size, true
 }
 
 // fall lets every armed cut count m. The first that falls at it wins, and the others stay armed.
