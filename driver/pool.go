@@ -38,6 +38,14 @@ func newPool(cfg *Config) (*pool, error) {
 	return &pool{Pool: mounts, cfg: cfg}, nil
 }
 
+// Mount is for Fairlead's own pooler: it is what a mount needs of the Config.
+func (c *Config) Mount() (mount.Config, error) {
+	if err := c.validate(); err != nil {
+		return mount.Config{}, err
+	}
+	return c.Copy().mount(), nil
+}
+
 // mount is what the mounts need of the Config.
 func (c *Config) mount() mount.Config {
 	provider := c.MeterProvider

@@ -1,7 +1,8 @@
-// Command fairlead shows what the driver does, on a cluster of its own.
+// Command fairlead is the pooler, and shows what it and the driver do, on a cluster of its own.
 //
 //	fairlead demo     # the same load three ways side by side, and the writer goes away twice
 //	fairlead local    # a cluster on this machine to try things on
+//	fairlead pooler   # a pooler for clients of any language
 //	fairlead commits-table    # the SQL that makes commits decidable everywhere
 //
 // Every subcommand explains itself with --help.
@@ -36,6 +37,7 @@ type console struct {
 type commands struct {
 	Demo         demoCmd         `cmd:"" help:"Run the same load through three drivers at the same time, and take the writer away twice."`
 	Local        localCmd        `cmd:"" help:"Start a cluster on this machine, to try things on by hand."`
+	Pooler       poolerCmd       `cmd:"" help:"Let any PostgreSQL client share few server connections, and go on when the writer changes."`
 	CommitsTable commitsTableCmd `cmd:"" help:"Print or apply the SQL that makes commits decidable everywhere, also on Aurora."`
 	Version      versionCmd      `cmd:"" help:"Say which version this is."`
 }

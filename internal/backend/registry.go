@@ -34,7 +34,7 @@ type Registry struct {
 	stop      chan struct{}
 	done      chan struct{}
 
-	round []*Upstream // of beat's own
+	round []watched // of beat's own
 }
 
 // attempt is a login in progress.
@@ -125,15 +125,20 @@ func (r *Registry) beat() (busy bool) {
 	r.mu.Lock()
 	r.round = r.round[:0]
 	for u := range r.upstreams {
-		r.round = append(r.round, u)
+		r.round = append(r.round, watched{u, u.owner})
 	}
 	r.mu.Unlock()
 	var silent map[string]struct{}
-	for i, u := range r.round {
-		r.round[i] = nil
-		u.owner.Lock()
+	for i, w := range r.round {
+		r.round[i] = watched{}
+		u := w.upstream
+		w.owner.Lock()
+		if r.ownerOf(u) != w.owner {
+			w.owner.Unlock()
+			continue // it has changed hands, which only what is idle does
+		}
 		waiting, quiet := u.waiting, now-u.heard
-		u.owner.Unlock()
+		w.owner.Unlock()
 		busy = busy || waiting
 		if waiting && quiet >= patience {
 			if silent == nil {
@@ -146,6 +151,18 @@ func (r *Registry) beat() (busy bool) {
 		r.check(id)
 	}
 	return busy
+}
+
+// watched is an upstream with the lock that guarded it a moment ago.
+type watched struct {
+	upstream *Upstream
+	owner    sync.Locker
+}
+
+func (r *Registry) ownerOf(u *Upstream) sync.Locker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return u.owner
 }
 
 func (r *Registry) add(u *Upstream) {

@@ -32,7 +32,7 @@ type Upstream struct {
 	registry *Registry
 	want     topology.Want
 
-	owner   sync.Locker // the mount's lock; guards what follows, which is touched for every query: no atomics of its own
+	owner   sync.Locker // the mount's lock, which the registry's guards against a change; guards what follows, which is touched for every query: no atomics of its own
 	waiting bool        // work is in flight
 	heard   uint32      // tick at which the server was last heard of, or the work began
 
@@ -72,6 +72,13 @@ func (u *Upstream) Write(p []byte) (none bool, err error) {
 func (u *Upstream) watch() {
 	u.heard = u.registry.tick.Load()
 	u.registry.add(u)
+}
+
+// Own gives the upstream to another owner. The locks of both owners are held, and no work is in flight.
+func (u *Upstream) Own(owner sync.Locker) {
+	u.registry.mu.Lock()
+	u.owner = owner
+	u.registry.mu.Unlock()
 }
 
 // Begin says that work is in flight; the pulse watches it from here on.

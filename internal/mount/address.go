@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -112,20 +113,44 @@ func (c *cancelConn) RemoteAddr() net.Addr { return c.addr }
 // cancelRequest cancels what the session runs, on the upstream that it has now. What was asked to be cancelled is not
 // resumed any more.
 func (m *Conn) cancelRequest(ctx context.Context, pidAndKey []byte) error {
-	if len(pidAndKey) < 8 || binary.BigEndian.Uint32(pidAndKey) != m.pid || string(pidAndKey[4:8]) != string(m.key[:]) {
+	if len(pidAndKey) < 8 || binary.BigEndian.Uint32(pidAndKey) != m.pid || subtle.ConstantTimeCompare(pidAndKey[4:], m.key) != 1 {
 		return nil // as a server does: no word on a wrong key
 	}
+	return m.cancel(ctx)
+}
+
+func (m *Conn) cancel(ctx context.Context) error {
 	m.mu.Lock()
 	m.s.NoReplay()
-	if m.section != nil && m.s.Busy() {
+	if m.section != nil && (m.s.Busy() || m.up == nil && m.pool.lender != nil) {
 		m.section.cancel(errCanceled)
 	}
 	up := m.up
-	m.mu.Unlock()
 	if up == nil {
+		m.mu.Unlock()
 		return nil
 	}
+	m.cancels++
+	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, m.pool.login.ConnectTimeout())
 	defer cancel()
-	return up.Cancel(ctx)
+	err := up.Cancel(ctx)
+	// Once the server has closed that connection, the signal was sent: it cannot meet a later statement, of another session's
+	// even. Until then the upstream stays this one's.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cancels--; m.up == up && m.lent != nil {
+		if err != nil {
+			m.lent.memory.End()
+		}
+		switch {
+		case !m.s.Free() || m.gate:
+		case m.reading:
+			m.kicked = true
+			_ = up.SetReadDeadline(time.Unix(1, 0))
+		default:
+			m.release()
+		}
+	}
+	return err
 }

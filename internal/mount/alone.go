@@ -66,21 +66,11 @@ func (m *Conn) readBack() error {
 	u.Unread(m.hold)
 	m.hold = m.hold[:0]
 	m.mu.Unlock()
-	var known map[string]*string
-	text, err := u.Query(ctx, m.pool.readBack)
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &known)
-	}
+	values, err := m.pool.askSettings(ctx, u)
 	m.mu.Lock()
 	switch {
 	case m.up != u:
 	case err == nil:
-		values := make(map[string]string)
-		for name, v := range known {
-			if v != nil {
-				values[name] = *v
-			}
-		}
 		m.s.ReadBack(values)
 	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
 		m.lose(err)
@@ -89,6 +79,25 @@ func (m *Conn) readBack() error {
 		m.lose(fmt.Errorf("read settings back: %w", lossOf(u, err)))
 	}
 	return nil
+}
+
+// askSettings reads the settings that are tracked.
+func (p *Pool) askSettings(ctx context.Context, u *backend.Upstream) (map[string]string, error) {
+	text, err := u.Query(ctx, p.readBack)
+	if err != nil {
+		return nil, err
+	}
+	var known map[string]*string
+	if err := json.Unmarshal([]byte(text), &known); err != nil {
+		return nil, fmt.Errorf("the answer to a query for settings: %w", err)
+	}
+	values := make(map[string]string)
+	for name, v := range known {
+		if v != nil {
+			values[name] = *v
+		}
+	}
+	return values, nil
 }
 
 // readBackQuery asks for settings as one JSON object; those that are not set at all are null.

@@ -49,6 +49,9 @@ type Config struct {
 	// FailoverTimeout bounds each wait for an upstream.
 	FailoverTimeout time.Duration
 
+	// Lending has sessions borrow upstreams, each only while it needs one; nil for upstreams of their own.
+	Lending *Lending
+
 	// Logger is nil for no logs. MeterProvider is for the topology's metrics, nil for OpenTelemetry's global one, and Meter
 	// for the sessions'.
 	Logger        *slog.Logger

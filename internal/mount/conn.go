@@ -33,13 +33,14 @@ const (
 type Conn struct {
 	pool *Pool
 	id   uint64
-	key  [4]byte  // the cancel key that the client was given
+	key  []byte   // the cancel key that the client was given
 	pid  uint32   // the process ID that the client was given
 	uuid [16]byte // of the session, where its commits are marked
 
 	mu   sync.Mutex
 	s    *session.Session
 	up   *backend.Upstream
+	lent *lent         // up, when it is borrowed
 	news chan struct{} // closed when something has changed that others wait for, and made anew
 
 	gate    bool     // somebody has the upstream to himself
@@ -62,14 +63,22 @@ type Conn struct {
 	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
 	reshow       bool           // hold is to be shown to the session again
 
-	start []byte // bytes of the startup packet, until it is whole
-	ready bool   // the startup is over
+	start  []byte            // bytes of the startup packet, until it is whole
+	ready  bool              // the startup is over
+	params map[string]string // what the client is told of its server in the startup
 
-	pend []byte // whole messages for the client
-	hold []byte // an incomplete message from the upstream
-	big  []byte // where messages are read that the caller's buffer cannot take
+	pend  []byte // whole messages for the client
+	first []byte // what is to be written once there is an upstream
+	hold  []byte // an incomplete message from the upstream
+	big   []byte // where messages are read that the caller's buffer cannot take
+
+	kicked  bool            // a Read was called out of up.Read
+	cancels int             // CancelRequests on their way to up
+	pins    map[string]bool // what has kept the session on a lent upstream so far
 
 	deadlines [2]time.Time // by direction
+	timed     bool         // there has been one
+	waiters   int          // those inside wait
 	closed    bool
 	given     bool  // the client gave up: nothing is resumed any more
 	end       error // what Read returns once pend is empty
@@ -85,9 +94,12 @@ const (
 var _ net.Conn = (*Conn)(nil)
 
 func newConn(p *Pool, id uint64) *Conn {
-	m := &Conn{pool: p, id: id, news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
+	m := &Conn{pool: p, id: id, key: make([]byte, 4), news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
 	m.s.RefuseLocks, m.s.TrustFunctions = p.cfg.RefuseLocks, p.cfg.TrustFunctions
 	m.tracks = len(p.cfg.TrackSettings) > 0
+	if p.lender != nil {
+		m.s.Share(id)
+	}
 	return m
 }
 
@@ -170,6 +182,16 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 		if m.gate {
 			m.tell()
 		}
+		if m.kicked && m.up == u {
+			m.applyDeadlines()
+			if m.kicked = false; isTimeout(err) {
+				err = nil
+			}
+			if n == 0 && err == nil && !m.gate && m.s.Free() {
+				m.release()
+				return 0, nil
+			}
+		}
 		if m.up != u {
 			return 0, nil
 		}
@@ -178,6 +200,9 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	deliver := 0
 	if h+n > 0 && (n > 0 || err == nil) {
 		before, deliver = m.take(buf[:h+n], len(buf))
+	}
+	if m.lent != nil && m.up == u && m.s.Inspects() && m.s.Free() && !m.gate {
+		m.inspect()
 	}
 	if err != nil && m.up == u {
 		if !isTimeout(err) {
@@ -224,6 +249,10 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 		if v.Keep == 0 && whole && room >= largestBuffer && m.s.Stream(b) {
 			m.hold = m.hold[:0]
 			return before, len(b)
+		}
+		if m.lent != nil && m.s.Free() {
+			m.big = nil
+			m.release()
 		}
 		if len(m.big) > firstBuffer && len(m.hold) == 0 && v.Deliver < len(m.big)/2 {
 			m.big = nil
@@ -275,8 +304,11 @@ func (m *Conn) gone(words wire.Error) {
 // as leave to do the work again.
 func (m *Conn) Write(p []byte) (int, error) {
 	m.mu.Lock()
+	if m.up == nil && m.pool.lender != nil {
+		m.borrowNow(p)
+	}
 	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.s.Needs() || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
 		defer m.mu.Unlock()
 		return m.slowWrite(p)
 	}
@@ -326,7 +358,14 @@ func (m *Conn) slowWrite(p []byte) (int, error) {
 			m.sayGoodbye(p[done:])
 			return len(p), nil
 		}
-		if err := m.prepareToWrite(p[done:]); err != nil {
+		if m.pool.lender != nil && m.up == nil && m.s.Partial(p[done:]) {
+			m.s.Client(p[done:])
+			return len(p), nil
+		}
+		m.first = p[done:]
+		err := m.prepareToWrite(p[done:])
+		m.first = nil
+		if err != nil {
 			return done, err
 		}
 		switch {
@@ -441,8 +480,7 @@ func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, non
 		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
 		m.giveUp()
 		if m.up == u {
-			m.up = nil
-			u.Close(true)
+			m.part(u, true)
 		}
 		if none {
 			return 0, err
@@ -464,13 +502,21 @@ func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, non
 func (m *Conn) terminate() {
 	m.given = true
 	if m.up != nil && !m.s.Busy() {
-		m.up.Close(false)
-		m.up = nil
+		m.partIdle()
 	}
 	if m.up == nil {
 		m.end = io.EOF
 	}
 	m.tell()
+}
+
+// partIdle is the end of a session that is idle. A lent upstream goes back if nothing of the session is left on it.
+func (m *Conn) partIdle() {
+	if m.lent != nil && m.s.Free() && m.cancels == 0 && len(m.hold) == 0 && !m.s.Inspects() && m.s.Pins() == "" && !m.gate && !m.reading {
+		m.giveBack()
+		return
+	}
+	m.part(m.up, false)
 }
 
 // giveUp ends continuity: the client has stopped waiting, and what it waited for must not happen behind its back.
@@ -487,17 +533,19 @@ func (m *Conn) Close() error {
 		return net.ErrClosed
 	}
 	m.closed = true
-	up := m.up
-	m.up = nil
 	if m.section != nil {
 		m.section.cancel(net.ErrClosed)
 	}
 	busy := m.s.Busy() || m.s.Status() != wire.StatusIdle
+	switch {
+	case m.up == nil:
+	case busy:
+		m.part(m.up, true)
+	default:
+		m.partIdle()
+	}
 	m.tell()
 	m.mu.Unlock()
-	if up != nil {
-		up.Close(busy)
-	}
 	m.pool.left(m)
 	return nil
 }
@@ -520,6 +568,7 @@ func (m *Conn) setDeadlines(t time.Time, dirs ...direction) error {
 	for _, d := range dirs {
 		m.deadlines[d] = t
 	}
+	m.timed = m.timed || !t.IsZero()
 	m.tell()
 	if m.section != nil {
 		m.section.arm(m.deadlines[m.section.dir])
@@ -541,8 +590,12 @@ func (m *Conn) applyDeadlines() {
 // wait lets go of mu until something has changed, or the deadline of that direction has come.
 func (m *Conn) wait(dir direction) error {
 	news, deadline := m.news, m.deadlines[dir]
+	m.waiters++
 	m.mu.Unlock()
-	defer m.mu.Lock()
+	defer func() {
+		m.mu.Lock()
+		m.waiters--
+	}()
 	if deadline.IsZero() {
 		<-news
 		return nil

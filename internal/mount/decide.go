@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,6 +32,8 @@ type modes struct {
 	mu      sync.Mutex
 	known   map[string]knownMode     // by instance and boot
 	pending map[string]chan struct{} // closed when whoever asks the server has an answer, or has failed
+
+	version atomic.Uint64 // counts changes of what was known
 }
 
 type knownMode struct {
@@ -64,6 +67,16 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 	}
 	p.modes.remember(key, mode)
 	return mode, nil
+}
+
+// modeOf is commitMode, remembered for a lent upstream.
+func (m *Conn) modeOf(ctx context.Context, up *backend.Upstream, x *lent) (commit.Mode, error) {
+	version := m.pool.modes.version.Load()
+	mode, err := m.pool.commitMode(ctx, up)
+	if err == nil && x != nil {
+		x.mode, x.modeAt, x.modeVersion = mode, time.Now(), version
+	}
+	return mode, err
 }
 
 // lookUp returns what is known, waiting for another session that is about to find out. When nothing is known, the caller is to
@@ -105,6 +118,9 @@ func (m *modes) remember(key string, mode commit.Mode) {
 	now := time.Now()
 	if m.known == nil {
 		m.known = make(map[string]knownMode)
+	}
+	if before, ok := m.known[key]; ok && before.mode != mode {
+		m.version.Add(1)
 	}
 	for k, old := range m.known {
 		if now.Sub(old.at) >= modeLife {

@@ -16,6 +16,8 @@ type metrics struct {
 	open     metric.Int64UpDownCounter
 	verdicts metric.Int64Counter
 	duration metric.Float64Histogram
+	pins     metric.Int64Counter
+	waits    metric.Float64Histogram
 }
 
 func newMetrics(cfg Config) (*metrics, error) {
@@ -34,7 +36,23 @@ func newMetrics(cfg Config) (*metrics, error) {
 		metric.WithDescription("From the loss of an upstream until the session went on with another."), metric.WithUnit("s")); err != nil {
 		return nil, err
 	}
+	if m.pins, err = meter.Int64Counter("fairlead.pool.pins",
+		metric.WithDescription("Sessions that keep a pooled connection to themselves, by the state that they hold on it."), metric.WithUnit("{session}")); err != nil {
+		return nil, err
+	}
+	if m.waits, err = meter.Float64Histogram("fairlead.pool.wait.duration",
+		metric.WithDescription("Waits for a pooled connection to become free."), metric.WithUnit("s")); err != nil {
+		return nil, err
+	}
 	return m, nil
+}
+
+func (m *metrics) pinned(why string) {
+	m.pins.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attribute.String("state", why)))
+}
+
+func (m *metrics) waited(d time.Duration) {
+	m.waits.Record(context.Background(), d.Seconds(), m.cluster)
 }
 
 func (m *metrics) sessions(n int64) { m.open.Add(context.Background(), n, m.cluster) }

@@ -20,6 +20,7 @@ type Pool struct {
 	cfg     Config
 	login   *backend.Login
 	metrics *metrics
+	lender  *lender // nil: every Conn has an upstream of its own
 
 	readBack string // the query for the settings that are tracked
 	modes    modes
@@ -37,7 +38,11 @@ func NewPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}, nil
+	p := &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
+	if cfg.Lending != nil {
+		p.lender = newLender(p, *cfg.Lending)
+	}
+	return p, nil
 }
 
 // Hold keeps the cluster watched until Release.
@@ -50,6 +55,9 @@ func (p *Pool) Hold() error {
 			return err
 		}
 		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
+		if p.lender != nil {
+			p.lender.begin()
+		}
 	}
 	p.holders++
 	return nil
@@ -60,6 +68,9 @@ func (p *Pool) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.holders--; p.holders == 0 {
+		if p.lender != nil {
+			p.lender.end()
+		}
 		p.login.Rest()
 		p.leave()
 		p.leave = nil
@@ -67,7 +78,7 @@ func (p *Pool) Release() {
 }
 
 // Dial returns the mount of a new session. It is logged in to an instance before that, so that the first Write finds an
-// upstream.
+// upstream; one that borrows does so when it needs to.
 func (p *Pool) Dial(ctx context.Context) (*Conn, error) {
 	if err := p.Hold(); err != nil {
 		return nil, err
@@ -75,14 +86,18 @@ func (p *Pool) Dial(ctx context.Context) (*Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.FailoverTimeout, errTimeout)
 	defer cancel()
 	m := newConn(p, p.ids.Add(1))
-	_, _ = rand.Read(m.key[:]) // never fails
+	_, _ = rand.Read(m.key) // never fails
 	_, _ = rand.Read(m.uuid[:])
-	up, err := p.connect(ctx, m)
-	if err != nil {
-		p.Release()
-		return nil, err
+	if p.lender != nil {
+		m.pid = uint32(m.id)
+	} else {
+		up, err := p.connect(ctx, m)
+		if err != nil {
+			p.Release()
+			return nil, err
+		}
+		m.up, m.pid = up, up.PID
 	}
-	m.up, m.pid = up, up.PID
 	p.mounts.Store(m.id, m)
 	p.metrics.sessions(1)
 	return m, nil

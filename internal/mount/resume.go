@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -56,7 +57,11 @@ func (s *section) arm(deadline time.Time) {
 // enter takes the gate. It is called with mu held; leave gives the gate back, with mu held too.
 func (m *Conn) enter(dir direction) (ctx context.Context, leave func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	limited, release := context.WithTimeoutCause(ctx, m.pool.cfg.FailoverTimeout, errTimeout)
+	limit := m.pool.cfg.FailoverTimeout
+	if m.pool.lender != nil {
+		limit += m.pool.lender.cfg.BorrowTimeout
+	}
+	limited, release := context.WithTimeoutCause(ctx, limit, errTimeout)
 	m.gate = true
 	m.section = &section{dir: dir, cancel: cancel}
 	m.section.arm(m.deadlines[dir])
@@ -110,8 +115,8 @@ func (m *Conn) drop(cause error) {
 func (m *Conn) detach(abort bool) {
 	u := m.up
 	m.last = &former{instance: u.Instance, pid: u.PID, since: u.Since}
-	m.up, m.hold, m.doubt, m.confirm, m.reshow, m.more = nil, m.hold[:0], false, false, false, false
-	u.Close(abort)
+	m.hold, m.doubt, m.confirm, m.reshow, m.more = m.hold[:0], false, false, false, false
+	m.part(u, abort)
 }
 
 // settle does what a verdict asks for.
@@ -148,7 +153,7 @@ func (m *Conn) resume(dir direction) error {
 		up, err := m.attach(ctx)
 		if m.closed {
 			if up != nil {
-				up.Close(true)
+				m.part(up, true)
 			}
 			return net.ErrClosed
 		}
@@ -157,7 +162,7 @@ func (m *Conn) resume(dir direction) error {
 		}
 		m.up, m.hold, m.last = up, m.hold[:0], nil
 		m.s.Attached(up.Params, up.PID)
-		if m.pool.cfg.Notices {
+		if m.pool.cfg.Notices && !m.lostAt.IsZero() {
 			m.s.Tell(fmt.Sprintf("fairlead: the session goes on with %s (%s)", up.Instance.ID, m.reason))
 		}
 		m.flush()
@@ -219,6 +224,9 @@ func (m *Conn) proceed() {
 // attach logs in to an instance, has commits in doubt decided there and brings it to the session's state. A server that
 // is lost on the way is followed by another one, until ctx ends. mu is held, and let go of meanwhile.
 func (m *Conn) attach(ctx context.Context) (*backend.Upstream, error) {
+	if m.pool.lender != nil {
+		return m.borrow(ctx)
+	}
 	for {
 		ticket := m.ticket
 		m.mu.Unlock()
@@ -242,9 +250,16 @@ func (m *Conn) attach(ctx context.Context) (*backend.Upstream, error) {
 
 // bring makes an upstream one that the session can go on with.
 func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
-	last, decide := m.last, m.decide
+	last, decide, x := m.last, m.decide, m.lent
 	m.mu.Unlock()
-	mode, err := m.pool.commitMode(ctx, up)
+	var err error
+	if x != nil {
+		err = m.tidy(ctx, x)
+	}
+	var mode commit.Mode
+	if err == nil {
+		mode, err = m.modeOf(ctx, up, x)
+	}
 	if err == nil && last != nil && (decide || m.replay) && sameServer(last.instance, up.Instance) {
 		err = endFormer(ctx, up, last, decide)
 	}
@@ -258,13 +273,22 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 		}
 	}
 	m.s.Decidable(mode, m.uuid)
-	plan := plan{restore: m.s.Restore(), replay: m.replay}
+	plan := plan{replay: m.replay}
+	if x != nil {
+		m.s.Borrow(x.memory, m.first)
+		plan.restore = m.s.Difference()
+	} else {
+		plan.restore = m.s.Restore()
+	}
 	if m.replay {
 		plan.missing = m.s.MissingForReplay()
 	} else {
 		plan.missing = m.s.Missing(m.s.Unsent())
 	}
 	if plan.restore == "" && !plan.replay && len(plan.missing) == 0 {
+		if x != nil {
+			m.s.Same()
+		}
 		return nil
 	}
 	m.mu.Unlock()
@@ -272,6 +296,9 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	m.mu.Lock()
 	if err != nil {
 		return err
+	}
+	if x != nil {
+		m.s.Same()
 	}
 	for _, st := range plan.missing {
 		m.s.Restored(st)
@@ -423,6 +450,13 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 			}
 			msgs = append(msgs, q...)
 			continue
+		}
+		if st.Replace {
+			closing, err := (&pgproto3.Close{ObjectType: 'S', Name: st.Name()}).Encode(nil)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, closing...)
 		}
 		msgs = append(msgs, st.Parse...)
 		describe, err := (&pgproto3.Describe{ObjectType: 'S', Name: st.Name()}).Encode(nil)

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -46,6 +47,7 @@ func (m *Conn) startup(p []byte) (int, error) {
 			if code>>16 != 3 {
 				return m.refuseStartup(p, "0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: it supports 3.0", code>>16, code&0xffff))
 			}
+			m.start = nil
 			return m.startSession(p, packet)
 		}
 	}
@@ -66,9 +68,15 @@ func (m *Conn) cancelOther(pidAndKey []byte) {
 
 func (m *Conn) startSession(p, packet []byte) (int, error) {
 	var msg pgproto3.StartupMessage
+	asked := binary.BigEndian.Uint32(packet[4:])
+	if asked != pgproto3.ProtocolVersion30 {
+		packet = slices.Clone(packet) // a newer one differs in nothing that is read here
+		binary.BigEndian.PutUint32(packet[4:], pgproto3.ProtocolVersion32)
+	}
 	if err := msg.Decode(packet[4:]); err != nil {
 		return m.refuseStartup(p, "08P01", "invalid startup packet: "+err.Error())
 	}
+	msg.ProtocolVersion = asked
 	cfg := m.pool.cfg.Login
 	if user := msg.Parameters["user"]; user != cfg.User {
 		return m.refuseStartup(p, "28000", fmt.Sprintf("fairlead: this connection logs in as %q, and cannot serve %q", cfg.User, user))
@@ -76,28 +84,56 @@ func (m *Conn) startSession(p, packet []byte) (int, error) {
 	if db := msg.Parameters["database"]; db != "" && db != cfg.Database && cfg.Database != "" {
 		return m.refuseStartup(p, "3D000", fmt.Sprintf("fairlead: this connection is to database %q, and cannot serve %q", cfg.Database, db))
 	}
-	if code, message := m.adoptSettings(msg.Parameters); code != "" {
+	adopt := m.adoptSettings
+	if m.pool.lender != nil {
+		adopt = m.adoptBase
+	}
+	if code, message := adopt(msg.Parameters); code != "" {
 		return m.refuseStartup(p, code, message)
 	}
-	up := m.up
-	if up == nil {
+	params := m.params
+	if m.up != nil {
+		params = m.up.Params
+	} else if params == nil {
 		return 0, net.ErrClosed // closed while the settings were being made
 	}
-	m.ready = true
-	m.s.Adopt(up.Params)
+	m.ready, m.params = true, nil
+	m.s.Adopt(params)
 	m.s.ShowPID(m.pid)
-	if msg.ProtocolVersion&0xffff != 0 {
-		m.answer(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30})
-	}
+	m.negotiate(&msg)
 	m.answer(&pgproto3.AuthenticationOk{})
-	for _, name := range slices.Sorted(maps.Keys(up.Params)) {
-		m.answer(&pgproto3.ParameterStatus{Name: name, Value: up.Params[name]})
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		m.answer(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
 	}
-	m.answer(&pgproto3.BackendKeyData{ProcessID: m.pid, SecretKey: m.key[:]})
+	m.answer(&pgproto3.BackendKeyData{ProcessID: m.pid, SecretKey: m.key})
 	m.answer(&pgproto3.ReadyForQuery{TxStatus: wire.StatusIdle})
 	m.tell()
 	return len(p), nil
 }
+
+// negotiate answers a request for a protocol or for options of it that are not known here.
+func (m *Conn) negotiate(msg *pgproto3.StartupMessage) {
+	newest := uint32(pgproto3.ProtocolVersion30)
+	if m.pool.lender != nil {
+		newest = pgproto3.ProtocolVersion32
+	}
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(msg.Parameters)) {
+		if strings.HasPrefix(name, protocolOption) {
+			unknown = append(unknown, name)
+		}
+	}
+	if msg.ProtocolVersion > newest || newest == pgproto3.ProtocolVersion32 && msg.ProtocolVersion == newest-1 || len(unknown) > 0 {
+		m.answer(&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: unknown})
+	}
+	if msg.ProtocolVersion >= pgproto3.ProtocolVersion32 && newest == pgproto3.ProtocolVersion32 {
+		m.key = make([]byte, 32)
+		_, _ = rand.Read(m.key) // never fails
+	}
+}
+
+// protocolOption begins the names of startup parameters that are the protocol's own.
+const protocolOption = "_pq_."
 
 // adoptSettings gives the session run-time parameters of its startup that the pool's login does not set: pgx sends the
 // same ones, lib/pq has some of its own.

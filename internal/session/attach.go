@@ -11,7 +11,9 @@ import (
 )
 
 // Adopt takes over the parameters of the upstream that a client is given with its startup.
-func (s *Session) Adopt(params map[string]string) { s.params = maps.Clone(params) }
+func (s *Session) Adopt(params map[string]string) {
+	s.params, s.paramsStale = maps.Clone(params), true
+}
 
 // Restore is the SQL that brings a fresh upstream to the session's settings and channels, empty when there is nothing
 // to do. A resumed listener may have missed notifications; it is told so.
@@ -29,7 +31,7 @@ func (s *Session) Attached(params map[string]string, pid uint32) {
 	s.pid = pid
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if s.params[name] != params[name] {
-			s.params[name] = params[name]
+			s.params[name], s.paramsStale = params[name], true
 			s.emit(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
 		}
 	}
@@ -128,7 +130,7 @@ func (s *Session) Replays() int { return s.replays }
 
 // FailNext answers the client's next statement with the problem. The session has no upstream any more.
 func (s *Session) FailNext(p Problem) {
-	s.statements.moved()
+	s.leave()
 	s.answerFrom(&p)
 }
 

@@ -139,13 +139,22 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		}
 		s.segment = segment{}
 	case wire.Parse:
-		s.mention(wire.Body(msg))
+		m := s.mention(wire.Body(msg))
+		if msg[wire.HeaderLen] == 0 {
+			s.unnamedMentions = m
+		}
 		if s.watch() {
 			s.parsing(msg)
+		}
+		if s.memory != nil && !s.skipping {
+			s.shareParse(w, at, msg, &o)
 		}
 	case wire.Bind:
 		if s.watch() {
 			s.binding(msg)
+		}
+		if s.memory != nil && !s.skipping {
+			s.shareName(w, at, msg)
 		}
 	case wire.Execute:
 		if s.watch() && !s.skipping {
@@ -163,6 +172,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.noteCall()
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
+		if s.memory != nil && !s.skipping {
+			s.shareName(w, at, msg)
+		}
 	case wire.Sync:
 		s.open = false
 		if s.copyIn {
@@ -179,13 +191,18 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.push(o)
 		return
 	case wire.CopyDone, wire.CopyFail:
-		s.copyEnded = !s.copyIn // a client need not wait for the CopyInResponse
+		s.copyFailed = s.copyIn && kind == wire.CopyFail
+		s.copyEnded, s.copyEnd = !s.copyIn, s.pushed // a client need not wait for the CopyInResponse
 		s.open, s.copyIn = false, false
 		return
 	case wire.Terminate:
 		out.End = true
 		return
-	default: // Flush and CopyData have no response; an unknown type is the server's to refuse
+	case wire.Flush:
+		s.open = open
+		s.due = s.pushed
+		return
+	default: // CopyData has no response; an unknown type is the server's to refuse
 		s.open = open
 		return
 	}
@@ -216,8 +233,15 @@ func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 // noteCall notes the call of a function that nothing is known of. Within a transaction its settings are taken to be the
 // transaction's own.
 func (s *Session) noteCall() {
-	if s.block != blockOpen && !s.TrustFunctions {
+	if s.TrustFunctions {
+		return
+	}
+	if s.block != blockOpen {
 		s.state |= stateOpaque
+	}
+	if s.memory != nil {
+		// Nobody else may get what it leaves behind, from within a transaction either.
+		s.memory.unsure, s.look = true, true
 	}
 }
 
@@ -233,7 +257,8 @@ func (s *Session) noteEffect(n nature) {
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
 	n, ok := wire.Size(p)
-	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on
+	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on &&
+		(p[0] != wire.Parse || s.id == 0)
 	if !large {
 		s.tail = append(s.tail[:0], p...)
 		return

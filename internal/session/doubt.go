@@ -183,8 +183,9 @@ func (s *Session) track(m *tracker, o op) {
 	case m.segment < 0:
 		// A ReadyForQuery followed that was not that of an idle session: the unit would have been over.
 		m.inBlock = true
-	case (!m.inBlock || m.maybe) && !s.copyIn:
-		// Each segment outside a block ends with a commit; one that still reads COPY data cannot have come that far.
+	case (!m.inBlock || m.maybe) && !s.copyIn && !(s.copyFailed && m.segment == 0):
+		// Each segment outside a block ends with a commit; one that still reads COPY data cannot have come that far, and one
+		// whose COPY the client gave up never does.
 		m.commit()
 	}
 }

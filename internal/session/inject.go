@@ -20,6 +20,10 @@ const (
 	opProbe byte = 1 + iota
 	// opProbeSync is the Sync behind it.
 	opProbeSync
+	// opClose is a Close before a Parse of the client's.
+	opClose
+	// opParse is a Parse before one of the client's that is to fail.
+	opParse
 )
 
 // Flags of an op.
@@ -31,6 +35,9 @@ const (
 	flagWrapped
 	// flagFailed: the client was given an error; only the ReadyForQuery is missing.
 	flagFailed
+	// flagShared: a Parse that was not sent, because the upstream has the statement. Something was sent in its place whose
+	// answer becomes the ParseComplete.
+	flagShared
 )
 
 // pass is how messages of the client's go to the upstream: as they are, or with something of the session's own between
@@ -209,7 +216,7 @@ func (s *Session) special() bool {
 		return false
 	}
 	o := &s.queue[s.head]
-	return o.kind <= opProbeSync || o.flags&flagWrapped != 0 || s.dropTag
+	return o.kind <= opParse || o.flags&(flagWrapped|flagShared) != 0 || s.dropTag
 }
 
 // swallow takes in a message that the client must not see, and reports whether it was one.
@@ -226,6 +233,17 @@ func (s *Session) swallow(kind byte, msg []byte) bool {
 		if kind == wire.ReadyForQuery {
 			s.pop()
 			return true
+		}
+		return false
+	case o.kind == opClose, o.kind == opParse:
+		if kind == wire.CloseComplete || kind == wire.ParseComplete {
+			s.pop()
+			return true
+		}
+		return false
+	case o.flags&flagShared != 0:
+		if kind == wire.CloseComplete {
+			msg[0] = wire.ParseComplete
 		}
 		return false
 	case s.dropTag:

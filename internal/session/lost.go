@@ -78,14 +78,14 @@ func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
 func (s *Session) lost(cause string) (Verdict, Reason) {
 	begun := s.saved != nil || s.delivered > 0 && s.status == wire.StatusIdle // a unit is not over
 	s.abandonReplay()
-	s.statements.moved()
+	s.leave()
 	skipping := s.skipping
 	refused := s.refusedReadOnly && s.status == wire.StatusIdle && !s.truncated && !s.confused && !s.copied
 	s.skipping, s.acceptReadOnly, s.acceptAck, s.refusedReadOnly = false, false, false, false
 	s.doubts, s.cause = nil, cause
 	s.wasSkipping, s.dropBody = skipping, s.skipBody > 0
 	s.probe = 0
-	defer func() { s.copyIn, s.copyEnded = false, false }()
+	defer func() { s.copyIn, s.copyEnded, s.copyFailed = false, false, false }()
 	switch {
 	case s.local.on:
 		return Idle, ReasonIdle
@@ -165,9 +165,9 @@ func (s *Session) inFlight(cause string) (Verdict, Reason) {
 // rollsBack reports whether the first thing in flight ends the transaction without committing it. It needs no server.
 func (s *Session) rollsBack() bool {
 	for _, o := range s.clientOps() {
-		first, found := sqltext.Unknown, false
+		first, found, answered := sqltext.Unknown, false, int(o.commands)
 		s.statementsOf(o, func(sql string) {
-			if !found {
+			if answered--; answered < 0 && !found {
 				first, found = sqltext.Classify(sql, s.options()), true
 			}
 		})
@@ -234,7 +234,7 @@ func (s *Session) Refuse(p Problem) (Verdict, Reason) { return s.reportHeld(s.re
 
 func (s *Session) refuseAll(p Problem) (Verdict, Reason) {
 	s.abandonReplay()
-	s.statements.moved()
+	s.leave()
 	s.skipping = false
 	s.doubts = nil
 	if s.local.on {
@@ -249,8 +249,8 @@ func (s *Session) refuseAll(p Problem) (Verdict, Reason) {
 // fail answers all that is outstanding with an error.
 func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	points, _ := s.commitPoints()
-	if s.wasSkipping && s.inBlock && !s.sentBusy() {
-		s.setStatus(wire.StatusFailed)
+	if s.inBlock && (s.inError || s.wasSkipping && !s.sentBusy()) {
+		s.setStatus(wire.StatusFailed) // the client knows of the error, and not yet of its ReadyForQuery
 	}
 	lost := s.transactionLost(cause)
 	if held := s.held(); held != "" && len(points) == 0 && s.status == wire.StatusIdle {
@@ -262,6 +262,9 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	if len(points) == 0 && s.status != wire.StatusIdle {
 		// Not committed: from here on the session answers as a failed transaction does.
 		queue := append([]op(nil), s.clientOps()...)
+		if len(queue) > 0 && queue[0].kind == wire.Query && queue[0].commands > 0 {
+			return s.failRest(lost, queue[1:])
+		}
 		s.answerFrom(lost)
 		s.local.reported = s.status == wire.StatusFailed
 		s.answerQueue(queue)
@@ -291,6 +294,26 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 		return lost
 	})
 	return Answered, reason
+}
+
+// failRest answers a string of statements of which the first were answered, and what is outstanding behind it.
+func (s *Session) failRest(lost *Problem, rest []op) (Verdict, Reason) {
+	status := s.statusAfter()
+	if status == wire.StatusTransaction {
+		status = wire.StatusFailed
+	}
+	s.emitProblem(*lost)
+	s.emit(&pgproto3.ReadyForQuery{TxStatus: status})
+	if status == wire.StatusIdle {
+		s.pop()
+		s.answerSegments(func(int) *Problem { return lost })
+		return Answered, ReasonTransaction
+	}
+	s.setStatus(status)
+	s.answerFrom(lost)
+	s.local.reported = true
+	s.answerQueue(rest)
+	return Answered, ReasonTransaction
 }
 
 func (s *Session) undecided(cause string) *Problem {
@@ -338,7 +361,7 @@ func (s *Session) answerSegments(problem func(i int) *Problem) {
 func (s *Session) clientOps() []op {
 	var list []op
 	for _, o := range s.outstanding() {
-		if o.kind != opProbe && o.kind != opProbeSync {
+		if o.kind > opParse {
 			list = append(list, o)
 		}
 	}

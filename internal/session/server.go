@@ -76,6 +76,7 @@ func (s *Session) Server(b []byte) View {
 				special = s.special()
 				continue
 			}
+			kind = b[i]
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -150,6 +151,7 @@ func (s *Session) serverVerify(b []byte) View {
 			i += n
 			continue
 		}
+		kind = msg[0]
 		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
 			v.Event = Diverged // the unit is over before all that the client has seen of it
 			break
@@ -298,8 +300,8 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			s.pop()
 		}
 	case wire.CopyInResponse, wire.CopyBothResponse:
-		s.copyIn, s.copied, s.copyEnded = !s.copyEnded, true, false
 		s.dropSyncs()
+		s.copyIn, s.copied, s.copyEnded = !s.copyEnded, true, false
 	case wire.CopyOutResponse:
 		s.copied = true
 	case wire.ErrorResponse:
@@ -313,6 +315,9 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
+		if s.memory != nil && (head == wire.Bind || head == wire.Describe) && (e.Code == "0A000" || e.Code == "26000") {
+			s.memory.ended = true // a statement does not mean any more what it meant
+		}
 		s.failed(head)
 	case wire.ReadyForQuery:
 		if len(msg) != wire.HeaderLen+1 {
@@ -366,6 +371,9 @@ func (s *Session) failed(head byte) {
 	if s.skipping = !s.Busy(); !s.skipping {
 		s.queue[s.head].flags |= flagFailed
 	}
+	if len(s.naming) > 0 {
+		s.renameAgain()
+	}
 }
 
 // parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.
@@ -388,14 +396,16 @@ func (s *Session) forgetParse(name string) {
 	}
 }
 
-// dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them.
+// dropSyncs takes out the Syncs behind a COPY that has begun: a server that reads CopyData ignores them, up to the
+// CopyDone.
 func (s *Session) dropSyncs() {
 	if s.headKind() != wire.Execute {
 		return
 	}
 	kept := s.queue[:s.head+1]
-	for _, o := range s.queue[s.head+1:] {
-		if o.kind != wire.Sync {
+	number := s.pushed - uint64(len(s.queue)-len(kept))
+	for i, o := range s.queue[s.head+1:] {
+		if o.kind != wire.Sync || s.copyEnded && number+uint64(i) >= s.copyEnd {
 			kept = append(kept, o)
 		}
 	}
@@ -416,7 +426,7 @@ func (s *Session) ready(head, status byte) {
 		s.clearQueue()
 	}
 	s.setStatus(status)
-	s.copyEnded = false
+	s.copyEnded, s.copyFailed = false, false
 	s.copyIn, s.ended, s.dropTag, s.acceptAck = false, false, false, false
 	if !s.Busy() {
 		s.block = blockOf(status)
@@ -433,7 +443,15 @@ func (s *Session) parameter(body []byte) {
 	if !ok {
 		return
 	}
-	if value, _, ok := wire.CString(rest); ok && s.params[string(name)] != string(value) {
-		s.params[string(name)] = string(value)
+	value, _, ok := wire.CString(rest)
+	if !ok {
+		return
+	}
+	if s.params[string(name)] != string(value) {
+		s.params[string(name)], s.paramsStale = string(value), true
+	}
+	if s.memory != nil && s.memory.Params[string(name)] != string(value) {
+		s.memory.Params[string(name)] = string(value)
+		s.memory.Recount()
 	}
 }

@@ -55,6 +55,7 @@ type Session struct {
 	queue  []op // outstanding requests; the first is at head
 	head   int
 	pushed uint64       // how many there have been
+	due    uint64       // of so many of them the server will send the answers with no more from the client
 	large  []*Statement // what the outstanding Parses that the journal does not have will make, in their order
 
 	journal   []byte // client bytes of the unit, whole messages only
@@ -65,13 +66,15 @@ type Session struct {
 	skipBody  int    // bytes of a large message's body still to come, already decided on
 	dropBody  bool   // they are of no use any more: their upstream was lost
 
-	open      bool // the client has begun a segment of the extended protocol, and not sent its Sync
-	skipping  bool // the server discards everything until Sync
-	copyIn    bool // the server reads CopyData
-	copyEnded bool // CopyDone or CopyFail was sent before the server had asked for data
-	copied    bool // COPY was part of this unit
-	unitSets  bool // set_config may have been called in this unit
-	confused  bool // a response came that no request explains
+	open       bool   // the client has begun a segment of the extended protocol, and not sent its Sync
+	skipping   bool   // the server discards everything until Sync
+	copyIn     bool   // the server reads CopyData
+	copyEnded  bool   // CopyDone or CopyFail was sent before the server had asked for data
+	copyFailed bool   // the client has given up the COPY of the first outstanding segment
+	copyEnd    uint64 // how many requests had been pushed then
+	copied     bool   // COPY was part of this unit
+	unitSets   bool   // set_config may have been called in this unit
+	confused   bool   // a response came that no request explains
 
 	hash      maphash.Hash
 	delivered int64 // canonical bytes of this unit given to the client
@@ -136,6 +139,16 @@ type Session struct {
 	replays         int        // of the current unit
 	restarts        int        // of its replays, over errors of their own
 
+	// Of a session that shares its upstreams.
+	id              uint64
+	memory          *Memory           // of the upstream that it has; nil: none, or one of its own
+	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
+	begins          sqltext.StateMask // what was mentioned first
+	look            bool              // the server is to be asked what the session holds
+	unnamedMentions sqltext.StateMask
+	paramsSum       uint64
+	paramsStale     bool
+
 	unitState    sqltext.StateMask // state when the unit began
 	unitMentions sqltext.StateMask // what the unit's texts mention
 	repeatErrors bool              // the client was given an error in this unit that a replay may meet on its own
@@ -159,6 +172,14 @@ func (s *Session) Idle() bool { return s.status == wire.StatusIdle && !s.Busy() 
 
 // Busy reports whether responses are outstanding.
 func (s *Session) Busy() bool { return s.head < len(s.queue) }
+
+// CopyingIn reports whether the server reads COPY data.
+func (s *Session) CopyingIn() bool { return s.copyIn }
+
+// Due reports whether the server has something to answer without being given more.
+func (s *Session) Due() bool {
+	return !s.copyIn && s.pushed-uint64(len(s.outstanding())) < s.due
+}
 
 // Status is the transaction status that the client believes in.
 func (s *Session) Status() byte { return s.status }
@@ -194,6 +215,9 @@ func (s *Session) setStatus(status byte) {
 func (s *Session) push(o op) {
 	s.queue = append(s.queue, o)
 	s.pushed++
+	if endsSegment(o.kind) {
+		s.due = s.pushed
+	}
 }
 
 func (s *Session) pop() {

@@ -435,3 +435,38 @@ func TestAUnitOverTheLimitIsNotReplayed(t *testing.T) {
 		t.Errorf("the error does not name the limit: %q", b)
 	}
 }
+
+func TestAClientNeedNotWaitUntilTheServerAsksForItsCopyData(t *testing.T) {
+	copyIn := &pgproto3.CopyInResponse{ColumnFormatCodes: []uint16{0}}
+	data := []pgproto3.FrontendMessage{&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}}
+
+	s := idle(t)
+	client(t, s, append([]pgproto3.FrontendMessage{query("copy t from stdin")}, data...)...)
+	server(t, s, copyIn)
+	// Everything was sent: the rows may be there.
+	s.Lost("gone")
+	expectWords(t, "simple", words(t, s.TakeOut()), "ERROR 08007 ZI")
+
+	for name, c := range map[string]struct {
+		before, after []pgproto3.FrontendMessage
+	}{
+		"Sync behind the data":          {nil, []pgproto3.FrontendMessage{&pgproto3.Sync{}}},
+		"Sync on both sides":            {[]pgproto3.FrontendMessage{&pgproto3.Sync{}}, []pgproto3.FrontendMessage{&pgproto3.Sync{}}},
+		"something more behind the end": {nil, append([]pgproto3.FrontendMessage{&pgproto3.Sync{}}, extended("select 1")...)},
+	} {
+		s := idle(t)
+		client(t, s, extended("copy t from stdin")[:4]...)
+		client(t, s, c.before...)
+		client(t, s, append(data, c.after...)...)
+		server(t, s, &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, copyIn, tag("COPY 1"), ready('I'))
+		if len(c.after) > 1 {
+			if !s.Busy() || s.confused {
+				t.Errorf("%s: busy %v, confused %v", name, s.Busy(), s.confused)
+			}
+			server(t, s, &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, columns("a"), row("1"), tag("SELECT 1"), ready('I'))
+		}
+		if !s.Idle() || s.confused {
+			t.Errorf("%s: idle %v, confused %v", name, s.Idle(), s.confused)
+		}
+	}
+}

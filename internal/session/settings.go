@@ -15,6 +15,16 @@ type settings struct {
 	session map[string]string // name -> SQL, what outlives the transaction
 	order   []string          // names in the order in which they were last set: SET ROLE before what it allows
 
+	// Of a session that shares its upstreams.
+	shared  bool
+	base    map[string]string // what its startup has set: RESET goes back to that
+	unsure  bool              // the upstream is not where the session's settings are
+	text    string            // restore's, unless stale
+	stale   bool
+	meant   string // meaning's, of version meantAt - 1
+	meantAt uint64
+	version uint64 // counts changes
+
 	pending []change // of the open transaction, or of the statement that is not over yet
 }
 
@@ -44,10 +54,12 @@ func (t *settings) commit() {
 	if len(t.pending) == 0 {
 		return
 	}
+	t.version++
 	for _, c := range t.pending {
 		if c.savepoint != "" || c.local {
 			continue
 		}
+		t.stale = true
 		switch c.op {
 		case sqltext.OpResetAll, sqltext.OpDiscardAll:
 			// RESET ALL leaves role and session authorization alone; DISCARD ALL does not.
@@ -55,7 +67,14 @@ func (t *settings) commit() {
 				return c.op == sqltext.OpDiscardAll || name != "role" && name != "session_authorization"
 			})
 			t.order = slices.DeleteFunc(t.order, func(name string) bool { _, ok := t.session[name]; return !ok })
+			if t.shared {
+				t.rebase()
+			}
 		case sqltext.OpReset:
+			if t.shared {
+				t.reset(c.name)
+				break
+			}
 			// A reset must be done again too: the startup packet or the role may have set another value.
 			t.set(c.name, c.sql)
 		default:
@@ -65,7 +84,36 @@ func (t *settings) commit() {
 	t.pending = t.pending[:0]
 }
 
+// rebase goes back to what the startup has set. The server has gone back to the settings of the pool's login.
+func (t *settings) rebase() {
+	for _, name := range slices.Sorted(maps.Keys(t.base)) {
+		t.set(name, t.base[name])
+		t.unsure = true
+	}
+}
+
+// reset is rebase for one setting.
+func (t *settings) reset(name string) {
+	if sql, ok := t.base[name]; ok {
+		t.set(name, sql)
+		t.unsure = true
+		return
+	}
+	delete(t.session, name)
+	t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
+}
+
+// wanted is restore, which is put together once for each change.
+func (t *settings) wanted() string {
+	if t.stale {
+		t.text, t.stale = t.restore(), false
+	}
+	return t.text
+}
+
 func (t *settings) set(name, sql string) {
+	t.stale = true
+	t.version++
 	if t.session == nil {
 		t.session = make(map[string]string)
 	}
@@ -77,7 +125,18 @@ func (t *settings) set(name, sql string) {
 }
 
 // rollback forgets what the transaction set.
-func (t *settings) rollback() { t.pending = t.pending[:0] }
+func (t *settings) rollback() {
+	if len(t.pending) > 0 {
+		t.version++
+		t.pending = t.pending[:0]
+	}
+}
+
+// change notes a SET that is not committed yet.
+func (t *settings) change(c change) {
+	t.version++
+	t.pending = append(t.pending, c)
+}
 
 // release forgets a savepoint, and those behind it: what was set since belongs to what is around them.
 func (t *settings) release(name string) {
@@ -98,6 +157,7 @@ func (t *settings) release(name string) {
 
 // rollbackTo forgets what was set after the savepoint of that name.
 func (t *settings) rollbackTo(name string) {
+	t.version++
 	for i := len(t.pending) - 1; i >= 0; i-- {
 		if t.pending[i].savepoint == name {
 			t.pending = t.pending[:i+1]
@@ -149,6 +209,14 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 // command takes in a command that may have changed the session's state.
 func (s *Session) command(head byte, tag []byte) {
 	tag = bytes.TrimSuffix(tag, []byte{0})
+	if s.memory != nil {
+		switch string(tag) {
+		case "DISCARD ALL":
+			s.memory.discard()
+		case "DEALLOCATE ALL":
+			s.memory.dropStatements()
+		}
+	}
 	word, _, _ := bytes.Cut(tag, []byte{' '})
 	switch string(word) {
 	case "COMMIT":
@@ -178,7 +246,7 @@ func (s *Session) command(head byte, tag []byte) {
 		s.state |= stateSettings // the unit outgrew the journal
 		return
 	}
-	if string(word) != "SELECT" && s.callsSetConfig() && mentionsSetConfig(sql) {
+	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) {
 		s.state |= stateSettings
 	}
 	switch string(word) {
@@ -205,25 +273,39 @@ func (s *Session) command(head byte, tag []byte) {
 		if sqltext.Classify(sql, s.options()) == sqltext.PrepareTransaction {
 			s.inBlock = false
 		} else if name := wordAfter(sql, 1); name != "" {
-			s.statements.put(&Statement{name: unquote(name), SQL: sql})
+			st := &Statement{name: unquote(name), SQL: sql, mentions: sqltext.MentionsState([]byte(sql))}
+			s.statements.put(st)
+			if s.memory != nil {
+				s.memory.own[st.name] = s.id
+			}
 		}
 	case "DEALLOCATE":
 		if name := lastWord(sql); strings.EqualFold(name, "all") {
 			s.statements.dropAll()
 		} else {
 			s.statements.drop(unquote(name))
+			if s.memory != nil {
+				delete(s.memory.own, unquote(name))
+			}
 		}
 	case "DECLARE":
 		if containsFold([]byte(sql), "hold") {
 			s.state |= stateHeldCursor
+			s.look = s.memory != nil
 		}
 	case "CREATE":
 		if sqltext.Classify(sql, s.options()) == sqltext.CreateTemp {
 			s.state |= stateTempTable
+			s.look = s.memory != nil
 		}
 	case "LOAD":
 		s.state |= stateSettings
 	}
+}
+
+// createsRoutine reports whether a command has only taken a routine's text in.
+func createsRoutine(tag []byte) bool {
+	return string(tag) == "CREATE FUNCTION" || string(tag) == "CREATE PROCEDURE"
 }
 
 func (s *Session) rolledBack(sql string) {
@@ -241,13 +323,13 @@ func (s *Session) set(sql string) {
 	if !ok {
 		return // SET TRANSACTION, SET CONSTRAINTS, DISCARD PLANS: nothing outlives the transaction
 	}
-	s.settings.pending = append(s.settings.pending, change{
+	s.settings.change(change{
 		op: st.Op, name: st.Name, sql: st.SQL, local: st.Scope == sqltext.Local,
 	})
 	if st.Op == sqltext.OpDiscardAll {
 		s.statements.dropAll()
 		clear(s.listens)
-		s.state = 0
+		s.state, s.look = 0, false
 	}
 }
 

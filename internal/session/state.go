@@ -20,8 +20,8 @@ const (
 )
 
 // heldStates are the kinds of state that a session keeps on its server between transactions and that nothing can carry
-// over, in the words of an error. currval and lastval are not among them: a server that has not seen nextval in this
-// session says so itself.
+// over, in the words of an error. currval and lastval count only where upstreams are shared: otherwise a server that has
+// not seen nextval in this session says so itself.
 var heldStates = []struct {
 	mask sqltext.StateMask
 	key  string // for metrics
@@ -31,6 +31,7 @@ var heldStates = []struct {
 	{stateHeldCursor, "held_cursor", "cursors WITH HOLD"},
 	{stateSettings, "settings", "settings made by set_config in a statement that does more"},
 	{stateOpaque, "functions", "what functions called outside a transaction may have set (session_state=strict)"},
+	{sqltext.StateSequence, "sequence", "currval and lastval"},
 	{sqltext.StateAdvisoryLock, "advisory_lock", "session-level advisory locks"},
 	{sqltext.StateSeed, "seed", "the seed of random()"},
 	{sqltext.StateOutside, "outside", "connections that the server holds to elsewhere"},
@@ -43,12 +44,10 @@ const heldMask = sqltext.StateAdvisoryLock | sqltext.StateSeed | sqltext.StateOu
 	sqltext.StateEscaped
 
 // mention notes state that the SQL text may leave on the server where no later message shows it.
-func (s *Session) mention(body []byte) {
-	if m := sqltext.MentionsState(body); m != 0 {
-		s.state |= m & heldMask
-		s.unitMentions |= m
-		s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
-	}
+func (s *Session) mention(body []byte) sqltext.StateMask {
+	m := sqltext.MentionsState(body)
+	s.note(m)
+	return m
 }
 
 // held names the state that the session may hold on its server and that nothing can carry over; empty when there is
@@ -113,7 +112,7 @@ func (s *Session) findObstacle() string {
 	return ""
 }
 
-func (s *Session) forgetState() { s.state, s.unitState = 0, 0 }
+func (s *Session) forgetState() { s.state, s.unitState, s.look = 0, 0, false }
 
 // callsSetConfig reports whether a statement that completes now may call set_config.
 func (s *Session) callsSetConfig() bool {
@@ -149,11 +148,11 @@ func (s *Session) setConfig(head byte, sql string) {
 		}
 		literal := "NULL"
 		if value != nil {
-			literal = quote(*value)
+			literal = Quote(*value)
 		}
-		s.settings.pending = append(s.settings.pending, change{
+		s.settings.change(change{
 			name: strings.ToLower(*name), local: isTrue(*local),
-			sql: fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", quote(*name), literal),
+			sql: fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", Quote(*name), literal),
 		})
 	}
 }
@@ -239,8 +238,8 @@ func isTrue(s string) bool {
 	return false
 }
 
-// quote makes a literal that means the same whatever standard_conforming_strings is.
-func quote(s string) string {
+// Quote makes a literal that means the same whatever standard_conforming_strings is.
+func Quote(s string) string {
 	if strings.Contains(s, `\`) {
 		return "E'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", "''") + "'"
 	}
@@ -254,7 +253,7 @@ func (s *Session) Opaque() bool { return s.state&stateOpaque != 0 }
 // of the user's own leave behind.
 func (s *Session) ReadBack(values map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		s.settings.set(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", quote(name), quote(values[name])))
+		s.settings.set(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", Quote(name), Quote(values[name])))
 	}
 	s.state &^= stateOpaque
 	s.unitState &^= stateOpaque

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -13,6 +14,8 @@ import (
 type Statement struct {
 	// Parse is the client's Parse message, whole. Nil for a statement that SQL's PREPARE made.
 	Parse []byte
+	// Replace says that the upstream has another one of that name, which is to be closed.
+	Replace bool
 	// SQL is the PREPARE statement of a statement that was made by SQL.
 	SQL string
 
@@ -21,6 +24,10 @@ type Statement struct {
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
 	setter      bool   // its text mentions set_config
+	mentions    sqltext.StateMask
+	shared      string // its name on an upstream that sessions share, for the settings of sharedAt
+	sharedAt    uint64
+	common      bool // it is one of all sessions
 	nature      nature
 }
 
@@ -32,7 +39,10 @@ func (st *Statement) Description() uint64 { return st.description }
 
 func newStatement(parse []byte) *Statement {
 	name, _, _ := wire.CString(wire.Body(parse))
-	return &Statement{Parse: bytes.Clone(parse), name: string(name), setter: mentionsSetConfig(string(parse))}
+	mentions := sqltext.MentionsState(parse)
+	return &Statement{
+		Parse: bytes.Clone(parse), name: string(name), mentions: mentions, setter: mentions&sqltext.StateSetConfig != 0,
+	}
 }
 
 // Text is the SQL that the statement runs.
@@ -59,9 +69,10 @@ func parseParts(msg []byte) (name, sql []byte) {
 
 // statements are the session's prepared statements.
 type statements struct {
-	named    map[string]*Statement
-	unnamed  []byte // the last Parse of the unnamed statement
-	unnamedD uint64 // its description
+	named      map[string]*Statement
+	unnamed    []byte // the last Parse of the unnamed statement
+	unnamedD   uint64 // its description
+	unnamedSeq uint64 // counts the unnamed statements
 
 	upstream  uint64 // generation of the current upstream
 	unnamedAt uint64 // generation that has the unnamed statement
@@ -146,9 +157,12 @@ func (s *Session) parsed(o op) {
 		case st.name != "":
 			delete(s.parses, st.name)
 			t.put(st)
+			s.prepared([]byte(st.name))
 		default:
 			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
 			t.unnamedSets = st.setter
+			t.unnamedSeq++
+			s.prepared(nil)
 		}
 		return
 	}
@@ -161,9 +175,13 @@ func (s *Session) parsed(o op) {
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
 		t.unnamedSets = s.unitSets
+		t.unnamedSeq++
+		s.prepared(nil)
 		return
 	}
-	t.put(newStatement(msg))
+	st := newStatement(msg)
+	t.put(st)
+	s.prepared([]byte(st.name))
 }
 
 // nextLarge is the statement of the first outstanding Parse that the journal does not have.
@@ -179,6 +197,9 @@ func (s *Session) closed(o op) {
 	if msg := s.message(o); msg != nil && len(msg) > wire.HeaderLen+1 && msg[wire.HeaderLen] == 'S' {
 		if name, _, ok := wire.CString(msg[wire.HeaderLen+1:]); ok {
 			s.statements.drop(string(name))
+			if on, ok := s.naming[string(name)]; ok && on == "" {
+				delete(s.naming, string(name))
+			}
 		}
 	}
 }
@@ -197,6 +218,7 @@ func (s *Session) described(o op, sum uint64) {
 	default:
 		if st := s.statements.named[string(name)]; st != nil {
 			st.description = sum
+			s.describedShared(st, sum)
 		}
 	}
 }
@@ -210,6 +232,15 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 // Missing lists the statements that the bytes which Client is given next refer to and the current upstream does not
 // have, those that they make themselves left out. It is nil at once for a session that has never moved.
 func (s *Session) Missing(p []byte) []*Statement {
+	if s.memory != nil {
+		if s.copyIn || s.open {
+			return nil
+		}
+		if len(s.tail) > 0 {
+			p = append(bytes.Clone(s.tail), p...)
+		}
+		return s.lacks(p[min(s.skipBody, len(p)):])
+	}
 	if !s.Needs() || s.copyIn || s.open {
 		return nil // in an open segment everything is there: it was prepared ahead
 	}
@@ -240,6 +271,9 @@ func endsOpen(p []byte) bool {
 
 // MissingForReplay is Missing for a replay: statements that the unit itself has made are left out.
 func (s *Session) MissingForReplay() []*Statement {
+	if s.memory != nil {
+		return s.lacks(s.journal[s.base:])
+	}
 	if !s.Needs() {
 		return nil
 	}
@@ -350,6 +384,10 @@ func statementOf(msg []byte) (name []byte, ok bool) {
 // Restored says that the upstream has the statement again.
 func (s *Session) Restored(st *Statement) {
 	t := &s.statements
+	if s.memory != nil {
+		s.remember(st)
+		return
+	}
 	if st.name == "" {
 		t.unnamedAt = t.upstream
 		return

@@ -29,6 +29,12 @@ const (
 	StateReplication
 	// StateEscaped is an identifier in U&"...", which can spell any of the others.
 	StateEscaped
+	// StateDeallocate is DEALLOCATE and DISCARD, which end prepared statements.
+	StateDeallocate
+	// StateExecute is EXECUTE, which names a prepared statement.
+	StateExecute
+	// StateUndo is what may end state that a session has on its server: unlocking, and words that mention it to drop it.
+	StateUndo
 )
 
 // mention is a word to look for. It is found by the three pairs of bytes that begin at offset rare, which are chosen to
@@ -57,6 +63,12 @@ var mentions = [...]mention{
 	{text: "logical_emit_message", rare: 6, mask: StateOutside},
 	{text: "replication_slot", rare: 10, mask: StateReplication},
 	{text: "replication_origin_s", rare: 10, mask: StateReplication},
+	{text: "deallocate", rare: 2, mask: StateDeallocate},
+	{text: "discard", rare: 2, mask: StateDeallocate | StateUndo},
+	{text: "execute", rare: 3, mask: StateExecute},
+	{text: "advisory_unlock", rare: 6, mask: StateUndo},
+	{text: "drop", mask: StateUndo},
+	{text: "close", mask: StateUndo},
 }
 
 // mentionPairs has a bit for each of the mentions that a pair of bytes can be part of. Pairs that differ in bits 5 to 7
@@ -93,7 +105,7 @@ func mentionedAt(sql []byte, i int, words uint32) StateMask {
 	var found StateMask
 	for ; words != 0; words &= words - 1 {
 		m := &mentions[bits.TrailingZeros32(words)]
-		if found&m.mask != 0 {
+		if found&m.mask == m.mask {
 			continue
 		}
 		for start := i - m.rare; start > i-m.rare-3; start-- {

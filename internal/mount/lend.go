@@ -1,0 +1,386 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/topology"
+)
+
+// Lending says how the sessions of a Pool share upstreams.
+type Lending struct {
+	// Max bounds the upstreams of the pool; MinIdle are kept open though nobody needs them.
+	Max, MinIdle int
+	// BorrowTimeout bounds the wait for an upstream to become free.
+	BorrowTimeout time.Duration
+	// Lifetime is how old an upstream becomes, IdleTimeout how long one stays that nobody needs; 0 for no end.
+	Lifetime, IdleTimeout time.Duration
+	// Statements bounds the prepared statements of an upstream.
+	Statements int
+	// Whole has a session keep its upstream until it ends.
+	Whole bool
+	// Verify has the server asked before each hand-over whether the upstream is as clean as it is taken to be.
+	Verify bool
+}
+
+// janitorial is how often a lender looks after the upstreams that nobody uses.
+const janitorial = time.Second
+
+// looked bounds how many idle upstreams are looked at for one with the right settings.
+const looked = 16
+
+// lent is an upstream that sessions use in turn. It belongs to whoever has it, or to the lender.
+type lent struct {
+	up     *backend.Upstream
+	memory *session.Memory
+
+	mode        commit.Mode
+	modeAt      time.Time
+	modeVersion uint64
+
+	idleSince time.Time
+}
+
+// lender lends a pool's upstreams. First come, first served.
+type lender struct {
+	pool *Pool
+	cfg  Lending
+
+	mu        sync.Mutex // also the owner of idle upstreams
+	idle      []*lent    // the last one was used last
+	open      int        // upstreams that there are, or that somebody makes
+	queue     []*waiter
+	greetings map[string]map[string]string // settings -> what the server reports with them
+	closed    bool
+	stop      chan struct{} // ends the janitor
+	done      chan struct{}
+	stats     LendingStats
+}
+
+// LendingStats says how a Pool's upstreams are doing.
+type LendingStats struct {
+	Open, Idle, Waiting int
+	// Borrowed counts hand-overs, Timeouts those that did not come about in time, and Unclean the upstreams that Verify has
+	// thrown away.
+	Borrowed, Timeouts, Unclean uint64
+}
+
+// waiter is somebody in the queue. He is given an upstream, or nil: the right to make one.
+type waiter struct{ turn chan *lent }
+
+func newLender(p *Pool, cfg Lending) *lender {
+	return &lender{pool: p, cfg: cfg, greetings: make(map[string]map[string]string)}
+}
+
+// begin starts the janitor; end stops it and closes what is idle.
+func (l *lender) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed, l.stop, l.done = false, make(chan struct{}), make(chan struct{})
+	go l.clean(l.stop, l.done)
+}
+
+func (l *lender) end() {
+	l.mu.Lock()
+	l.closed = true
+	idle := l.idle
+	l.idle = nil
+	l.open -= len(idle)
+	close(l.stop)
+	done := l.done
+	l.mu.Unlock()
+	<-done
+	for _, x := range idle {
+		x.up.Close(false)
+	}
+}
+
+// Stats is a look at the pool's upstreams; all zero when it does not lend any.
+func (p *Pool) Stats() LendingStats {
+	if p.lender == nil {
+		return LendingStats{}
+	}
+	l := p.lender
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.stats
+	s.Open, s.Idle, s.Waiting = l.open, len(l.idle), len(l.queue)
+	return s
+}
+
+// try returns an upstream that is free and has the settings, if there is one and nobody waits. It must not be Stale.
+func (l *lender) try(settings string, version uint64) *lent {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > 0 || l.cfg.Verify {
+		return nil
+	}
+	now := time.Now()
+	for i := len(l.idle) - 1; i >= max(0, len(l.idle)-looked); i-- {
+		x := l.idle[i]
+		if x.memory.Settings() != settings || x.up.Killed() != nil || x.modeVersion != version || now.Sub(x.modeAt) >= modeLife {
+			continue
+		}
+		if x.up.Stale() && x.up.Readable() {
+			continue // it has something to say; whoever has more time finds out what
+		}
+		l.idle = slices.Delete(l.idle, i, i+1)
+		l.stats.Borrowed++
+		return x
+	}
+	return nil
+}
+
+// borrow waits for an upstream, one whose instance was proven after the ticket. It prefers one with the settings.
+func (l *lender) borrow(ctx context.Context, settings string, after topology.Ticket) (*lent, error) {
+	l.mu.Lock()
+	if len(l.queue) == 0 {
+		if x := l.takeIdle(settings); x != nil {
+			l.stats.Borrowed++
+			l.mu.Unlock()
+			return x, nil
+		}
+		if l.open < l.cfg.Max {
+			l.open++
+			l.mu.Unlock()
+			return l.make(ctx, after)
+		}
+	}
+	w := &waiter{turn: make(chan *lent, 1)}
+	l.queue = append(l.queue, w)
+	l.mu.Unlock()
+
+	begun := time.Now()
+	timer := time.NewTimer(l.cfg.BorrowTimeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case x := <-w.turn:
+		return l.served(ctx, x, after, begun)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-timer.C:
+	}
+	l.mu.Lock()
+	i := slices.Index(l.queue, w)
+	if i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+	}
+	open, waiting := l.open, len(l.queue)
+	if err == nil && i >= 0 {
+		l.stats.Timeouts++
+	}
+	l.mu.Unlock()
+	switch {
+	case i < 0 && err == nil:
+		return l.served(ctx, <-w.turn, after, begun)
+	case i < 0:
+		l.pass(<-w.turn)
+		return nil, err
+	case err != nil:
+		return nil, err
+	}
+	return nil, &refusal{session.Problem{
+		Code:    "53300",
+		Message: fmt.Sprintf("fairlead: no server connection became free within %v (connection_borrow_timeout)", l.cfg.BorrowTimeout),
+		Detail:  fmt.Sprintf("All %d connections of the pool are in use, and %d other clients wait for one.", open, waiting),
+		Hint:    "Look for transactions that stay open and for sessions that are pinned, or let the pool have more connections. Nothing was run.",
+	}}
+}
+
+// served is the end of a wait.
+func (l *lender) served(ctx context.Context, x *lent, after topology.Ticket, begun time.Time) (*lent, error) {
+	l.pool.metrics.waited(time.Since(begun))
+	if x == nil {
+		return l.make(ctx, after)
+	}
+	if x.up.Killed() != nil {
+		x.up.Close(true)
+		return l.make(ctx, after)
+	}
+	l.mu.Lock()
+	l.stats.Borrowed++
+	l.mu.Unlock()
+	return x, nil
+}
+
+// takeIdle takes an idle upstream that lives: one with the settings, else the one that was used last. mu is held.
+func (l *lender) takeIdle(settings string) *lent {
+	best := -1
+	for i := len(l.idle) - 1; i >= 0; i-- {
+		x := l.idle[i]
+		if x.up.Killed() != nil || x.up.Stale() && x.up.Readable() {
+			l.idle = slices.Delete(l.idle, i, i+1)
+			if best > i {
+				best--
+			}
+			l.open--
+			x.up.Close(true)
+			continue
+		}
+		if best < 0 {
+			best = i
+		}
+		if x.memory.Settings() == settings {
+			best = i
+			break
+		}
+		if len(l.idle)-i >= looked {
+			break
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	x := l.idle[best]
+	l.idle = slices.Delete(l.idle, best, best+1)
+	return x
+}
+
+// make logs in; its caller has counted the upstream as open.
+func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.pool.cfg.FailoverTimeout, errTimeout)
+	defer cancel()
+	up, err := l.pool.login.Connect(ctx, after, &l.mu)
+	if err != nil {
+		l.pass(nil)
+		return nil, err
+	}
+	l.mu.Lock()
+	l.stats.Borrowed++
+	l.mu.Unlock()
+	return &lent{up: up, memory: session.NewMemory(up.Params)}, nil
+}
+
+// own makes somebody's lock the one that guards the upstream. It is held.
+func (l *lender) own(x *lent, owner sync.Locker) {
+	l.mu.Lock()
+	x.up.Own(owner)
+	l.mu.Unlock()
+}
+
+// give takes an upstream back whose session is done with it. The lock of its owner is held.
+func (l *lender) give(x *lent) {
+	l.mu.Lock()
+	x.up.Own(&l.mu)
+	l.mu.Unlock()
+	if !x.memory.Usable() || x.up.Killed() != nil || l.cfg.Lifetime > 0 && time.Since(x.up.Since) > l.cfg.Lifetime {
+		l.drop(x, false)
+		return
+	}
+	l.pass(x)
+}
+
+// drop ends an upstream.
+func (l *lender) drop(x *lent, abort bool) {
+	x.up.Close(abort)
+	l.pass(nil)
+}
+
+// pass gives an upstream, or the right to make one, to the first who waits.
+func (l *lender) pass(x *lent) {
+	l.mu.Lock()
+	if len(l.queue) > 0 && !l.closed {
+		w := l.queue[0]
+		l.queue = slices.Delete(l.queue, 0, 1)
+		w.turn <- x
+		l.mu.Unlock()
+		return
+	}
+	switch {
+	case x == nil:
+		l.open--
+	case l.closed:
+		l.open--
+		defer x.up.Close(false)
+	default:
+		x.idleSince = time.Now()
+		l.idle = append(l.idle, x)
+	}
+	l.mu.Unlock()
+}
+
+// greeting is what a server reports with the settings, nil when that is not known yet.
+func (l *lender) greeting(settings string) map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.greetings[settings]
+}
+
+// maxGreetings bounds what is remembered of the settings that clients begin with.
+const maxGreetings = 256
+
+func (l *lender) greet(settings string, params map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.greetings) >= maxGreetings {
+		clear(l.greetings)
+	}
+	l.greetings[settings] = params
+}
+
+// clean closes idle upstreams that are too old or not needed any more, and opens those that are to be kept ready.
+func (l *lender) clean(stop, done chan struct{}) {
+	defer close(done)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() {
+		<-stop
+		cancel(errors.New("the pool was closed"))
+	}()
+	ticker := time.NewTicker(janitorial)
+	defer ticker.Stop()
+	for {
+		l.closeIdle()
+		for l.wants() {
+			x, err := l.make(ctx, 0)
+			if err != nil {
+				break // the next client finds out why
+			}
+			l.pass(x)
+		}
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// wants reports whether another upstream is to be kept ready, and counts it as open then.
+func (l *lender) wants() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.idle) >= l.cfg.MinIdle || l.open >= l.cfg.Max {
+		return false
+	}
+	l.open++
+	return true
+}
+
+func (l *lender) closeIdle() {
+	now := time.Now()
+	var old []*lent
+	l.mu.Lock()
+	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
+		spare := l.open-len(old) > l.cfg.MinIdle
+		if x.up.Killed() != nil || l.cfg.Lifetime > 0 && now.Sub(x.up.Since) > l.cfg.Lifetime ||
+			spare && l.cfg.IdleTimeout > 0 && now.Sub(x.idleSince) > l.cfg.IdleTimeout {
+			old = append(old, x)
+			return true
+		}
+		return false
+	})
+	l.open -= len(old)
+	l.mu.Unlock()
+	for _, x := range old {
+		x.up.Close(false)
+	}
+}

@@ -1,0 +1,61 @@
+package mount
+
+import (
+	"context"
+	"encoding/binary"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// Due reports whether Read has something to return without more being written first: what it waits for then is the server's
+// to send, and not the client's.
+func (m *Conn) Due() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.over() || m.up == nil && m.owes() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
+}
+
+// Pending reports whether Read has something to return at once.
+func (m *Conn) Pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.pend) > 0
+}
+
+// Abandon cancels what the session runs: its client is gone.
+func (m *Conn) Abandon(ctx context.Context) {
+	_ = m.cancel(ctx) // nobody is left who could be told
+}
+
+// CancelRequest cancels what the session runs that has the key, if there is one, and nothing otherwise.
+func (p *Pool) CancelRequest(ctx context.Context, pidAndKey []byte) {
+	if len(pidAndKey) < 8 {
+		return
+	}
+	if m, ok := p.mounts.Load(uint64(binary.BigEndian.Uint32(pidAndKey))); ok {
+		_ = m.(*Conn).cancelRequest(ctx, pidAndKey) // a server does not tell either
+	}
+}
+
+// Owes reports whether the server may send something at any time, because of work that is not over or a LISTEN.
+func (m *Conn) Owes() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.over() || m.owes() || m.s.Waits()
+}
+
+func (m *Conn) over() bool { return len(m.pend) > 0 || m.end != nil || m.closed }
+
+// Duplex reports whether either side may speak at any time: the client sends COPY data, or waits for notifications.
+func (m *Conn) Duplex() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.CopyingIn() || m.s.Listening()
+}
+
+// Idle reports whether the client is outside of a transaction and has been given all that it is owed.
+func (m *Conn) Idle() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.Idle() && m.s.Status() == wire.StatusIdle && len(m.pend) == 0
+}

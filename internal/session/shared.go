@@ -1,0 +1,524 @@
+package session
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// sharedPrefix begins the names of statements that the sessions of a pool share. The prefix alone is the name of none.
+const sharedPrefix = "fairlead_"
+
+// msgCloseNothing closes a statement that is not there, which is no error. Its answer has the length of a ParseComplete.
+var msgCloseNothing = encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: sharedPrefix})
+
+// Partial reports whether bytes that the client wants to send complete no message: nothing is to be done with them yet.
+func (s *Session) Partial(p []byte) bool {
+	if s.skipBody > 0 || len(s.tail)+len(p) > streamFrom {
+		return false
+	}
+	if len(s.tail) == 0 {
+		n, ok := wire.Size(p)
+		return !ok || n > len(p)
+	}
+	if len(s.tail) < wire.HeaderLen {
+		return len(s.tail)+len(p) < wire.HeaderLen
+	}
+	n, _ := wire.Size(s.tail)
+	return n > len(s.tail)+len(p)
+}
+
+// Share makes it a session that has its upstreams only for a while each. The id is no other session's. It is called before
+// anything else.
+func (s *Session) Share(id uint64) {
+	s.id = id
+	s.settings.shared = true
+}
+
+// SetBase notes a setting that the session was started with; RESET goes back to it.
+func (s *Session) SetBase(name, sql string) {
+	t := &s.settings
+	if t.base == nil {
+		t.base = make(map[string]string)
+	}
+	t.base[name] = sql
+	t.set(name, sql)
+}
+
+// Wanted is the SQL that brings an upstream that has just logged in to the session's settings.
+func (s *Session) Wanted() string { return s.settings.wanted() }
+
+// Borrow gives the session an upstream, of which m is what is known; p is what the client will send first. Difference and
+// Same bring the upstream to the session's state, and Attached says that it is there.
+func (s *Session) Borrow(m *Memory, p []byte) {
+	s.memory = m
+	s.begins = 0
+	if mentions := sqltext.MentionsState(p); mentions&sqltext.StateSequence != 0 {
+		s.begins = mentions
+	}
+	s.statements.moved()
+}
+
+// Differs reports whether Difference has anything to do.
+func (s *Session) Differs() bool {
+	m := s.memory
+	if m.unsure || m.settings != s.Wanted() || len(s.listens) > 0 || s.begins != 0 && m.sequences != s.id {
+		return true
+	}
+	for _, owner := range m.own {
+		if owner != s.id {
+			return true
+		}
+	}
+	return m.sum != s.sum()
+}
+
+// sum is that of the parameters that the client knows.
+func (s *Session) sum() uint64 {
+	if s.paramsStale {
+		s.paramsSum, s.paramsStale = sumOf(s.params), false
+	}
+	return s.paramsSum
+}
+
+// Took is Attached for an upstream that does not differ.
+func (s *Session) Took(pid uint32) { s.pid = pid }
+
+// Free reports whether the session needs no upstream for now, whatever it may hold on the one that it has.
+func (s *Session) Free() bool {
+	return s.memory != nil && s.Idle() && !s.open && !s.skipping && !s.Waits() && !s.HasUnsent() &&
+		len(s.tail) == 0 && s.skipBody == 0 && s.streaming == 0
+}
+
+// Return takes the upstream away from a session that is Free. What is known of it is in its Memory.
+func (s *Session) Return() {
+	m := s.memory
+	m.settings, m.unsure = s.Wanted(), m.unsure || s.settings.unsure
+	s.settings.unsure = false
+	m.sequences = s.id
+	m.ended = m.ended || s.confused || s.probeStep != 0 || s.dropTag
+	s.memory, s.naming = nil, nil
+}
+
+// Forsake takes away an upstream that the session has not come to use.
+func (s *Session) Forsake() { s.leave() }
+
+// leave is the loss of the upstream.
+func (s *Session) leave() {
+	s.memory, s.naming, s.settings.unsure, s.look = nil, nil, false, false
+	s.statements.moved()
+}
+
+// held state that the server can be asked for.
+const inspectable = stateHeldCursor | stateTempTable | sqltext.StateAdvisoryLock
+
+// Inspect is the query whose answer Inspected takes. It names the kinds of state that the connection holds.
+const Inspect = `select pg_catalog.concat(` +
+	`case when exists (select from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema())` +
+	` or exists (select from pg_catalog.pg_proc where pronamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()) then 't' end,` +
+	`case when exists (select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory'` +
+	` and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()) then 'a' end,` +
+	`case when exists (select from pg_catalog.pg_cursors where is_holdable) then 'c' end)`
+
+// Inspects reports whether the server has to be asked what the session holds there.
+func (s *Session) Inspects() bool { return s.look }
+
+// Inspected takes in the answer to Inspect.
+func (s *Session) Inspected(answer string) {
+	s.look = false
+	s.state &^= inspectable
+	for _, c := range answer {
+		switch c {
+		case 't':
+			s.state |= stateTempTable
+		case 'a':
+			s.state |= sqltext.StateAdvisoryLock
+		case 'c':
+			s.state |= stateHeldCursor
+		}
+	}
+	s.unitState = s.state
+}
+
+// Pins names what ties the session to the upstream that it has; empty when nothing does. It is Free.
+func (s *Session) Pins() string {
+	held := s.held()
+	if !s.Listening() {
+		return held
+	}
+	if held != "" {
+		held += ", "
+	}
+	return held + "LISTEN"
+}
+
+// note takes in what a text that is about to run mentions.
+func (s *Session) note(m sqltext.StateMask) {
+	if m == 0 {
+		return
+	}
+	s.state |= m & heldMask
+	s.unitMentions |= m
+	s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
+	if s.memory == nil {
+		return
+	}
+	s.state |= m & sqltext.StateSequence
+	if m&(sqltext.StateTemp|sqltext.StateAdvisoryLock) != 0 || m&sqltext.StateUndo != 0 && s.state&inspectable != 0 {
+		s.look = true
+	}
+	if m&sqltext.StateExecute != 0 {
+		for _, st := range s.statements.named {
+			s.note(st.mentions &^ sqltext.StateExecute)
+		}
+	}
+}
+
+// shareParse has a statement of the client's prepared under the name that all sessions use for it, or takes it for prepared
+// when the upstream has it.
+func (s *Session) shareParse(w *pass, at int, msg []byte, o *op) {
+	name, _ := parseParts(msg)
+	if len(name) == 0 {
+		return
+	}
+	if _, known := s.resolve(name); known {
+		s.collide(w, at, msg)
+		return
+	}
+	shared := s.sharedName(msg)
+	again := s.unitMentions&sqltext.StateDeallocate != 0
+	for _, on := range s.naming {
+		again = again || on == shared
+	}
+	if s.naming == nil {
+		s.naming = make(map[string]string)
+	}
+	s.naming[string(name)] = shared
+	switch {
+	case again:
+		// Whether it will be there by then is not known yet.
+		w.insert(at, encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: shared}))
+		s.push(op{kind: opClose, start: o.start, end: o.start})
+	case s.memory.has(shared):
+		w.replace(at, len(msg), msgCloseNothing)
+		o.flags |= flagShared
+		return
+	}
+	s.rename(w, at, msg, wire.HeaderLen, name, shared)
+}
+
+// collide is a Parse of a name that the client has in use: the server is to have it too, so that it says so.
+func (s *Session) collide(w *pass, at int, msg []byte) {
+	name, _ := parseParts(msg)
+	if s.memory.own[string(name)] == s.id {
+		return
+	}
+	s.memory.own[string(name)] = s.id
+	w.insert(at, msg)
+	s.push(op{kind: opParse, start: -1, end: -1})
+}
+
+// shareName puts the shared name of a statement into a message that uses it.
+func (s *Session) shareName(w *pass, at int, msg []byte) {
+	name, ok := statementOf(msg)
+	if !ok || len(name) == 0 {
+		if ok && msg[0] == wire.Bind {
+			s.note(s.unnamedMentions)
+		}
+		return
+	}
+	offset := wire.HeaderLen + 1
+	if msg[0] == wire.Bind {
+		offset = wire.HeaderLen + len(wire.Body(msg)[:indexZero(wire.Body(msg))]) + 1
+		if st := s.statements.named[string(name)]; st != nil {
+			s.note(st.mentions)
+		}
+	}
+	shared, known := s.resolve(name)
+	switch {
+	case known && shared == "":
+		// SQL has made it: it has the client's own name.
+		if msg[0] == wire.Close {
+			delete(s.memory.own, string(name))
+		}
+	case msg[0] == wire.Close:
+		if s.naming == nil {
+			s.naming = make(map[string]string)
+		}
+		s.naming[string(name)] = ""
+		if s.memory.own[string(name)] == s.id {
+			delete(s.memory.own, string(name))
+			return
+		}
+		w.replace(at, len(msg), msgCloseNothing)
+	case known:
+		s.rename(w, at, msg, offset, name, shared)
+	case strings.HasPrefix(string(name), sharedPrefix):
+		s.rename(w, at, msg, offset, name, sharedPrefix)
+	}
+}
+
+func indexZero(b []byte) int {
+	for i, c := range b {
+		if c == 0 {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// resolve is the shared name of a statement of the client's; empty for one that SQL has made.
+func (s *Session) resolve(name []byte) (shared string, known bool) {
+	if on, ok := s.naming[string(name)]; ok {
+		return on, on != ""
+	}
+	st := s.statements.named[string(name)]
+	switch {
+	case st == nil:
+		return "", false
+	case st.Parse == nil:
+		return "", true
+	}
+	return s.sharedOf(st), true
+}
+
+// rename replaces a name in a message.
+func (s *Session) rename(w *pass, at int, msg []byte, offset int, name []byte, with string) {
+	var head [wire.HeaderLen]byte
+	head[0] = msg[0]
+	binary.BigEndian.PutUint32(head[1:], binary.BigEndian.Uint32(msg[1:])+uint32(len(with))-uint32(len(name)))
+	w.replace(at, offset+len(name), head[:], msg[wire.HeaderLen:offset], []byte(with))
+}
+
+// sharedOf is sharedName for a statement that the client has. What a text means can depend on settings, and these on when
+// it is used.
+func (s *Session) sharedOf(st *Statement) string {
+	if v := s.settings.version; st.shared == "" || st.sharedAt != v {
+		st.shared, st.sharedAt = s.sharedName(st.Parse), v
+	}
+	return st.shared
+}
+
+// sharedName is the name that every session with the same settings uses for the same text with the same parameter types.
+func (s *Session) sharedName(parse []byte) string {
+	_, rest, _ := wire.CString(wire.Body(parse))
+	h := sha256.New()
+	meaning := s.settings.meaning()
+	var n [4]byte
+	binary.BigEndian.PutUint32(n[:], uint32(len(meaning)))
+	_, _ = h.Write(n[:])
+	_, _ = h.Write([]byte(meaning))
+	_, _ = h.Write(rest)
+	var sum [sha256.Size]byte
+	var name [len(sharedPrefix) + 22]byte
+	copy(name[:], sharedPrefix)
+	base64.RawURLEncoding.Encode(name[len(sharedPrefix):], h.Sum(sum[:0])[:16])
+	return string(name[:])
+}
+
+// meaningless are settings that have no part in what a text means; nor have those with a dot in their names.
+var meaningless = map[string]bool{
+	"application_name": true, "client_min_messages": true, "statement_timeout": true, "lock_timeout": true,
+	"idle_in_transaction_session_timeout": true, "idle_session_timeout": true, "synchronous_commit": true,
+	"work_mem": true, "maintenance_work_mem": true,
+}
+
+// meaning is the settings in force that can have a part in what a text means.
+func (t *settings) meaning() string {
+	if t.meantAt == t.version+1 {
+		return t.meant
+	}
+	var b strings.Builder
+	add := func(name, sql string) {
+		if !meaningless[name] && !strings.Contains(name, ".") {
+			b.WriteString(sql + ";\n")
+		}
+	}
+	for _, name := range t.order {
+		add(name, t.session[name])
+	}
+	for _, c := range t.pending {
+		if c.savepoint == "" {
+			add(c.name, c.sql)
+		}
+	}
+	t.meant, t.meantAt = b.String(), t.version+1
+	return t.meant
+}
+
+// lacks lists what the upstream has not of that which messages of the client's refer to, those left out that the messages
+// make themselves. Statements that the session made in the unit of that number are there, or on their way.
+func (s *Session) lacks(p []byte) (list []*Statement) {
+	t := &s.statements
+	if len(t.named) == 0 && len(t.unnamed) == 0 {
+		return nil
+	}
+	var made map[string]bool
+	need := func(name []byte) {
+		if made[string(name)] {
+			return
+		}
+		if _, pending := s.naming[string(name)]; pending {
+			return
+		}
+		st := s.lacking(name)
+		if st == nil {
+			return
+		}
+		if made == nil {
+			made = make(map[string]bool)
+		}
+		made[string(name)] = true
+		list = append(list, st)
+	}
+	look := func(msg []byte) {
+		if msg[0] == wire.Parse || msg[0] == wire.Query {
+			list = append(list, s.ownLacking(wire.Body(msg))...)
+		}
+		if name, ok := statementOf(msg); ok && msg[0] != wire.Close {
+			need(name)
+		} else if msg[0] == wire.Parse {
+			if made == nil {
+				made = make(map[string]bool)
+			}
+			name, _ := parseParts(msg)
+			made[string(name)] = true
+		}
+	}
+	whole := 0
+	eachMessage(p, func(msg []byte) {
+		look(msg)
+		whole += len(msg)
+	})
+	if rest := p[whole:]; len(rest) > wire.HeaderLen {
+		look(rest)
+	}
+	if endsOpen(p) {
+		for _, name := range slices.Sorted(maps.Keys(t.named)) {
+			need([]byte(name))
+		}
+	}
+	return list
+}
+
+// lacking is what is to be prepared for a statement of the client's to be used, nil for nothing.
+func (s *Session) lacking(name []byte) *Statement {
+	t, m := &s.statements, s.memory
+	if len(name) == 0 {
+		if len(t.unnamed) == 0 || m.unnamed == s.id && m.unnamedSeq == t.unnamedSeq {
+			return nil
+		}
+		return &Statement{Parse: t.unnamed, description: t.unnamedD}
+	}
+	st := t.named[string(name)]
+	switch {
+	case st == nil:
+		return nil
+	case st.Parse == nil:
+		if m.own[st.name] == s.id {
+			return nil
+		}
+		return st
+	}
+	shared := s.sharedOf(st)
+	there := m.has(shared)
+	if there && (st.description == 0 || m.statements[shared].description == st.description) {
+		return nil
+	}
+	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, common: true, Replace: there}
+}
+
+// ownLacking lists the statements that SQL's EXECUTE or DEALLOCATE may name and that are not on the upstream under the
+// client's own name.
+func (s *Session) ownLacking(text []byte) (list []*Statement) {
+	if len(s.statements.named) == 0 ||
+		sqltext.MentionsState(text)&(sqltext.StateExecute|sqltext.StateDeallocate) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.statements.named)) {
+		if st := s.statements.named[name]; s.memory.own[name] != s.id && containsFold(text, strings.ToLower(name)) {
+			list = append(list, &Statement{Parse: st.Parse, SQL: st.SQL, name: name, description: st.description})
+		}
+	}
+	return list
+}
+
+// renamed is a Parse under another name.
+func renamed(parse []byte, name string) []byte {
+	_, rest, _ := wire.CString(wire.Body(parse))
+	b := make([]byte, wire.HeaderLen, wire.HeaderLen+len(name)+1+len(rest))
+	b[0] = wire.Parse
+	binary.BigEndian.PutUint32(b[1:], uint32(4+len(name)+1+len(rest)))
+	return append(append(append(b, name...), 0), rest...)
+}
+
+// remember is Restored for a session that shares its upstreams.
+func (s *Session) remember(st *Statement) {
+	m := s.memory
+	switch {
+	case st.name == "":
+		m.unnamed, m.unnamedSeq = s.id, s.statements.unnamedSeq
+	case st.common:
+		m.put(st.name, st.description)
+	default:
+		m.own[st.name] = s.id
+	}
+}
+
+// prepared takes in that the server has completed a Parse of the client's.
+func (s *Session) prepared(name []byte) {
+	if s.memory == nil {
+		return
+	}
+	if len(name) == 0 {
+		s.memory.unnamed, s.memory.unnamedSeq = s.id, s.statements.unnamedSeq
+		return
+	}
+	shared := s.naming[string(name)]
+	delete(s.naming, string(name))
+	if shared == "" {
+		return
+	}
+	if !s.memory.has(shared) {
+		s.memory.put(shared, 0)
+	}
+}
+
+// describedShared notes what the server says of a statement, for all sessions.
+func (s *Session) describedShared(st *Statement, sum uint64) {
+	if s.memory == nil || st.Parse == nil {
+		return
+	}
+	if k := s.memory.statements[s.sharedOf(st)]; k != nil {
+		k.description = sum
+	}
+}
+
+// renameAgain finds out what names mean after an error: messages up to the next Sync were not looked at.
+func (s *Session) renameAgain() {
+	clear(s.naming)
+	for _, o := range s.outstanding() {
+		msg := s.message(o)
+		if msg == nil {
+			continue
+		}
+		switch o.kind {
+		case wire.Parse:
+			if name, _ := parseParts(msg); len(name) > 0 {
+				s.naming[string(name)] = s.sharedName(msg)
+			}
+		case wire.Close:
+			if name, ok := statementOf(msg); ok && len(name) > 0 {
+				s.naming[string(name)] = ""
+			}
+		}
+	}
+}

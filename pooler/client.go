@@ -1,0 +1,317 @@
+package pooler
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/mount"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// client is one client's connection. Its goroutine owns all that is not said to be guarded.
+type client struct {
+	server   *Server
+	listener *Listener
+	crowded  bool // there are too many already
+
+	conn        net.Conn // what is spoken over: TLS, or raw
+	raw         net.Conn
+	tls         *tls.Conn
+	certificate []byte // that the client was given
+
+	mount  *mount.Conn
+	shared *shared
+	// waiting is since when, in Unix nanoseconds, the goroutine waits for the server; negative: for the client; 0: before the
+	// session. Those who have seen it set may use mount and conn.
+	waiting atomic.Int64
+	ended   atomic.Bool // somebody else has closed the connection
+
+	// The second goroutine, see relay.
+	relaying sync.Mutex
+	second   bool
+	finished chan struct{}
+
+	receive receiver
+}
+
+// maxStartup bounds a startup packet, in bytes, as PostgreSQL does.
+const maxStartup = 10000
+
+// problem is an error that a client is told.
+type problem struct{ code, message string }
+
+func (p *problem) Error() string { return p.code + ": " + p.message }
+
+// serve is the client's goroutine.
+func (c *client) serve() {
+	defer c.server.left(c)
+	defer func() { _ = c.conn.Close() }()
+	deadline := time.Now().Add(c.server.cfg.Load().LoginTimeout)
+	_ = c.raw.SetDeadline(deadline) // a closed connection says so when it is used
+	err := c.start()
+	if c.shared != nil {
+		defer c.server.pools.leave(c.shared)
+	}
+	if err != nil {
+		var p *problem
+		if errors.As(err, &p) {
+			_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: p.code, Message: p.message})
+		}
+		c.server.log.Debug("a client was not let in", "client", c.raw.RemoteAddr().String(), "error", err)
+		return
+	}
+	if c.mount == nil {
+		return // a CancelRequest
+	}
+	_ = c.raw.SetDeadline(time.Time{})
+	if c.tls == nil {
+		c.conn = c.raw
+	}
+	if err := c.relay(); err != nil && !errors.Is(err, io.EOF) {
+		c.server.log.Debug("a client is gone", "client", c.raw.RemoteAddr().String(), "error", err)
+	}
+}
+
+// start brings the client to the point where its session begins.
+func (c *client) start() error {
+	if l := c.listener; l.TLS != nil {
+		direct, err := c.directTLS()
+		if err != nil {
+			return err
+		}
+		if direct {
+			if err := c.encrypt(true); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		packet, err := c.readStartup()
+		if err != nil {
+			return err
+		}
+		switch code := binary.BigEndian.Uint32(packet[4:]); {
+		case code == wire.CodeGSSEnc:
+			if _, err := c.conn.Write([]byte{'N'}); err != nil {
+				return fmt.Errorf("answer: %w", err)
+			}
+		case code == wire.CodeSSL && c.tls == nil && c.listener.TLS != nil:
+			if _, err := c.conn.Write([]byte{'S'}); err != nil {
+				return fmt.Errorf("answer: %w", err)
+			}
+			if err := c.encrypt(false); err != nil {
+				return err
+			}
+		case code == wire.CodeSSL:
+			if _, err := c.conn.Write([]byte{'N'}); err != nil {
+				return fmt.Errorf("answer: %w", err)
+			}
+		case code == wire.CodeCancel:
+			c.server.cancel(packet[8:])
+			return nil
+		case code>>16 != 3:
+			return &problem{"0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", code>>16, code&0xffff)}
+		default:
+			return c.login(packet)
+		}
+	}
+}
+
+// readStartup reads a packet without a type. Not one byte behind it is taken: what comes behind an SSLRequest must have been
+// encrypted.
+func (c *client) readStartup() ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+		return nil, fmt.Errorf("startup packet: %w", err)
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n < 8 || n > maxStartup {
+		return nil, &problem{"08P01", "invalid length of startup packet"}
+	}
+	packet := make([]byte, n)
+	copy(packet, head[:])
+	if _, err := io.ReadFull(c.conn, packet[4:]); err != nil {
+		return nil, fmt.Errorf("startup packet: %w", err)
+	}
+	return packet, nil
+}
+
+// login checks who the client is, and begins its session.
+func (c *client) login(packet []byte) error {
+	params, err := startupParameters(packet)
+	if err != nil {
+		return err
+	}
+	cfg := c.server.cfg.Load()
+	user, database := params["user"], params["database"]
+	if database == "" {
+		database = user
+	}
+	switch {
+	case user == "":
+		return &problem{"28000", "no PostgreSQL user name specified in startup packet"}
+	case c.crowded:
+		return &problem{"53300", fmt.Sprintf("fairlead: %d clients are connected, and no more are allowed (max_client_conn)", cfg.MaxClients)}
+	case c.listener.Encryption == EncryptionRequired && c.tls == nil:
+		return &problem{"28000", "fairlead: this address takes encrypted connections only: use sslmode=require"}
+	}
+	if c.listener.Login == LoginTrust {
+		err = c.trusted(user, cfg)
+	} else {
+		err = c.authenticate(user)
+	}
+	if errors.Is(err, errLogin) {
+		return &problem{"28P01", fmt.Sprintf("password authentication failed for user %q", user)}
+	}
+	if err != nil {
+		return err
+	}
+	if c.shared, err = c.server.pools.take(cfg, database); err != nil {
+		return &problem{"XX000", err.Error()}
+	}
+	if c.mount, err = c.shared.pool.Dial(context.Background()); err != nil {
+		return &problem{"XX000", err.Error()}
+	}
+	// Who the client is, is settled; the session is the cluster's user's.
+	delete(params, "user")
+	delete(params, "database")
+	_, err = c.mount.Write(startupPacket(binary.BigEndian.Uint32(packet[4:]), cfg.Cluster.Database.Conn.User, database, params))
+	if err != nil {
+		return fmt.Errorf("begin the session: %w", err)
+	}
+	return nil
+}
+
+// trusted refuses a client that is not to be trusted to be who it says it is.
+func (c *client) trusted(user string, cfg *Config) error {
+	if c.listener.unix() && !samePeer(c.raw) {
+		return &problem{"28000", fmt.Sprintf("fairlead: peer authentication failed for user %q: the socket trusts the operating system's user that the pooler runs as, and root", user)}
+	}
+	_, known := cfg.Users[user]
+	if own := cfg.Cluster.Database.Conn.User; user != own && !known {
+		return &problem{"28000", fmt.Sprintf("fairlead: user %q is not known here: the pool logs in as %q", user, own)}
+	}
+	return nil
+}
+
+// startupParameters reads a startup packet.
+func startupParameters(packet []byte) (map[string]string, error) {
+	malformed := &problem{"08P01", "invalid startup packet layout: expected terminator as last byte"}
+	params := make(map[string]string)
+	b := packet[8:]
+	for len(b) > 1 {
+		name, rest, ok := wire.CString(b)
+		if !ok || len(name) == 0 {
+			return nil, malformed
+		}
+		value, rest, ok := wire.CString(rest)
+		if !ok {
+			return nil, malformed
+		}
+		params[string(name)] = string(value)
+		b = rest
+	}
+	if len(b) != 1 || b[0] != 0 {
+		return nil, malformed
+	}
+	return params, nil
+}
+
+func startupPacket(version uint32, user, database string, params map[string]string) []byte {
+	b := binary.BigEndian.AppendUint32(make([]byte, 4), version)
+	add := func(name, value string) {
+		b = append(append(b, name...), 0)
+		b = append(append(b, value...), 0)
+	}
+	add("user", user)
+	add("database", database)
+	for name, value := range params {
+		add(name, value)
+	}
+	b = append(b, 0)
+	binary.BigEndian.PutUint32(b, uint32(len(b)))
+	return b
+}
+
+// send sends a message of the pooler's own.
+func (c *client) send(m pgproto3.BackendMessage) error {
+	b, err := m.Encode(nil)
+	if err != nil {
+		return fmt.Errorf("encode %T: %w", m, err)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// readMessage reads one message of the login's.
+func (c *client) readMessage(kind byte) ([]byte, error) {
+	var head [wire.HeaderLen]byte
+	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	n := binary.BigEndian.Uint32(head[1:])
+	if head[0] != kind || n < 4 || n > maxStartup {
+		return nil, &problem{"08P01", "fairlead: something else than the answer to an authentication request"}
+	}
+	body := make([]byte, n-4)
+	if _, err := io.ReadFull(c.conn, body); err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	return body, nil
+}
+
+// cancel passes a CancelRequest on to the session that has the key, if there is one. The sender is not told.
+func (s *Server) cancel(pidAndKey []byte) {
+	s.pools.mu.Lock()
+	list := make([]*mount.Pool, 0, len(s.pools.open))
+	for _, p := range s.pools.open {
+		list = append(list, p.pool)
+	}
+	s.pools.mu.Unlock()
+	for _, p := range list {
+		p.CancelRequest(context.Background(), pidAndKey)
+	}
+}
+
+// look ends the client if it is idle for too long, or gone while its work goes on.
+func (c *client) look(now time.Time, limit time.Duration) {
+	since := c.waiting.Load()
+	switch {
+	case since < 0 && limit > 0 && now.Sub(time.Unix(0, -since)) > limit:
+		c.leaveIfIdle("terminating connection due to idle_client_timeout")
+	case since > 0 && now.Sub(time.Unix(0, since)) > watchInterval && gone(c.raw):
+		c.mount.Abandon(context.Background())
+		c.cut()
+	}
+}
+
+// leaveIfIdle ends the client with words of the server's, unless it is in a transaction or waits for an answer.
+func (c *client) leaveIfIdle(why string) {
+	if since := c.waiting.Load(); since >= 0 || !c.mount.Idle() || !c.ended.CompareAndSwap(false, true) {
+		return
+	}
+	_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: why})
+	_ = c.raw.Close()
+}
+
+// cut ends the client without a word.
+func (c *client) cut() {
+	c.ended.Store(true)
+	_ = c.raw.Close()
+	if c.waiting.Load() != 0 {
+		_ = c.mount.Close()
+	}
+}

@@ -1,0 +1,146 @@
+package pooler
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// bufferSize is what is moved at a time, in bytes.
+const bufferSize = 32 << 10
+
+// inline bounds what is written, in bytes, while nobody reads the answers to it: less than any socket takes, so that the
+// server and we cannot wait for each other.
+const inline = 16 << 10
+
+// buffers are lent to clients that have something to say. An idle client has none.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// relay moves messages until the client is gone. It waits for the server while that has something to answer, and for the
+// client otherwise, so that one goroutine is enough: a PostgreSQL server, too, reads on only when it has answered. Where that
+// does not hold (COPY data is on its way in, notifications are waited for, the client sends more than the sockets take) a
+// second goroutine reads from the server for a while.
+func (c *client) relay() error {
+	if err := c.receive.init(c.conn); err != nil {
+		return err
+	}
+	defer c.stopSecond()
+	defer func() { _ = c.raw.Close() }()
+	defer func() { _ = c.mount.Close() }()
+	unread := 0 // bytes that the server was given since the client was last owed nothing
+	for {
+		if !c.secondRuns() {
+			if c.mount.Due() {
+				if err := c.answer(); err != nil {
+					return err
+				}
+				unread = 0
+			}
+			if c.mount.Duplex() {
+				c.startSecond()
+			}
+		}
+		c.waiting.Store(-time.Now().UnixNano())
+		buf, n, err := c.receive.receive()
+		c.waiting.Store(time.Now().UnixNano())
+		if n > 0 {
+			if unread += n; unread > inline && !c.secondRuns() {
+				c.startSecond()
+			}
+			_, err2 := c.mount.Write(buf[:n])
+			err = errors.Join(err, err2)
+		}
+		if buf != nil {
+			buffers.Put(buf)
+		}
+		if err != nil {
+			return c.farewell(err)
+		}
+	}
+}
+
+// answer gives the client what the server has to say.
+func (c *client) answer() error {
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	for c.mount.Due() {
+		if err := c.pass(buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass moves what one Read returns.
+func (c *client) pass(buf *[bufferSize]byte) error {
+	n, err := c.mount.Read(buf[:])
+	if n > 0 {
+		if _, err := c.conn.Write(buf[:n]); err != nil {
+			return fmt.Errorf("write to the client: %w", err)
+		}
+	}
+	return err
+}
+
+// farewell gives a client that is cut off what it is owed, the reason first of all.
+func (c *client) farewell(err error) error {
+	if c.ended.Load() || errors.Is(err, io.EOF) || c.secondRuns() {
+		return err
+	}
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	for c.mount.Pending() {
+		if passed := c.pass(buf); passed != nil {
+			break
+		}
+	}
+	return err
+}
+
+// startSecond has another goroutine read from the server until nothing is owed any more.
+func (c *client) startSecond() {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	c.second = true
+	c.finished = make(chan struct{})
+	go c.readSecond(c.finished)
+}
+
+func (c *client) readSecond(finished chan struct{}) {
+	defer close(finished)
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	for c.goesOn() {
+		if err := c.pass(buf); err != nil {
+			c.relaying.Lock()
+			c.second = false
+			c.relaying.Unlock()
+			_ = c.raw.Close() // the other goroutine finds out
+			return
+		}
+	}
+}
+
+// goesOn decides whether the second goroutine is needed any longer. The first one looks whether it runs after it has written,
+// under the same lock, so that one of them sees to every answer.
+func (c *client) goesOn() bool {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	c.second = c.mount.Owes()
+	return c.second
+}
+
+func (c *client) secondRuns() bool {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	return c.second
+}
+
+// stopSecond waits for the second goroutine, whose mount is closed by now.
+func (c *client) stopSecond() {
+	if c.finished != nil {
+		<-c.finished
+	}
+}

@@ -1,0 +1,66 @@
+package pooler
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// alpn is the protocol's name in a TLS handshake.
+const alpn = "postgresql"
+
+// tlsHandshake is the first byte of a TLS connection, and of no startup packet.
+const tlsHandshake = 0x16
+
+// directTLS looks whether the client begins with TLS at once, as with sslnegotiation=direct.
+func (c *client) directTLS() (bool, error) {
+	var first [1]byte
+	if _, err := c.raw.Read(first[:]); err != nil {
+		return false, fmt.Errorf("startup packet: %w", err)
+	}
+	c.conn = &begun{Conn: c.raw, first: first[:]}
+	return first[0] == tlsHandshake, nil
+}
+
+// begun is a connection of which a byte has been read already.
+type begun struct {
+	net.Conn
+	first []byte
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.first) == 0 {
+		return b.Conn.Read(p)
+	}
+	n := copy(p, b.first)
+	b.first = b.first[n:]
+	return n, nil
+}
+
+// encrypt goes on over TLS. A client that did not ask first has to name the protocol.
+func (c *client) encrypt(direct bool) error {
+	cfg := withCertificate(c.listener.TLS, func(der []byte) { c.certificate = der })
+	cfg.NextProtos = []string{alpn}
+	c.tls = tls.Server(c.conn, cfg)
+	if err := c.tls.Handshake(); err != nil {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	c.conn = c.tls
+	if direct && c.tls.ConnectionState().NegotiatedProtocol != alpn {
+		return &problem{"08P01", "received direct SSL connection request without ALPN protocol negotiation extension"}
+	}
+	return nil
+}
+
+// receiveEncrypted waits with a few bytes and takes a buffer only then.
+func receiveEncrypted(c net.Conn) (buf *[bufferSize]byte, n int, err error) {
+	var first [1]byte
+	if n, err = c.Read(first[:]); n == 0 || err != nil {
+		return nil, 0, errors.Join(err)
+	}
+	buf = buffers.Get().(*[bufferSize]byte)
+	buf[0] = first[0]
+	n, err = c.Read(buf[1:])
+	return buf, n + 1, err
+}

@@ -1,0 +1,138 @@
+package pooler
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/fairlead-go/fairlead/driver"
+)
+
+// file is the configuration as a file has it.
+type file struct {
+	Listeners []struct {
+		Address    string `yaml:"address"`
+		Login      Login  `yaml:"login"`
+		RequireTLS bool   `yaml:"require_tls"`
+		Cert       string `yaml:"tls_cert_file"`
+		Key        string `yaml:"tls_key_file"`
+	} `yaml:"listeners"`
+	Cluster struct {
+		DSN            string   `yaml:"dsn"`
+		DSNFile        string   `yaml:"dsn_file"`
+		Mode           Mode     `yaml:"mode"`
+		PoolSize       int      `yaml:"pool_size"`
+		MinPoolSize    int      `yaml:"min_pool_size"`
+		BorrowTimeout  duration `yaml:"connection_borrow_timeout"`
+		ServerLifetime duration `yaml:"server_lifetime"`
+		ServerIdle     duration `yaml:"server_idle_timeout"`
+		Statements     int      `yaml:"max_prepared_statements"`
+		VerifyClean    bool     `yaml:"verify_clean"`
+	} `yaml:"cluster"`
+	Users map[string]struct {
+		Password     string `yaml:"password"`
+		PasswordFile string `yaml:"password_file"`
+	} `yaml:"users"`
+	MaxClients        int      `yaml:"max_client_conn"`
+	IdleClientTimeout duration `yaml:"idle_client_timeout"`
+	LoginTimeout      duration `yaml:"login_timeout"`
+	DrainTimeout      duration `yaml:"drain_timeout"`
+}
+
+// duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
+type duration time.Duration
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
+	var seconds int64
+	if unmarshal(&seconds) == nil {
+		*d = duration(time.Duration(seconds) * time.Second)
+		return nil
+	}
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is no duration: 30s, 5m or a number of seconds is expected", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// ParseConfig reads a configuration in YAML. A key that it does not know is an error, with its line and column. What is not
+// in the text has the defaults of Config.
+func ParseConfig(text []byte) (Config, error) {
+	var f file
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField()).Decode(&f); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it is empty")
+		}
+		return Config{}, fmt.Errorf("pooler: configuration: %s", yaml.FormatError(err, false, false))
+	}
+	cfg := Config{
+		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout), LoginTimeout: time.Duration(f.LoginTimeout),
+		DrainTimeout: time.Duration(f.DrainTimeout), Users: make(map[string]User, len(f.Users)),
+	}
+	k := f.Cluster
+	dsn, err := either("cluster.dsn", k.DSN, k.DSNFile)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg.Cluster = Cluster{
+		Mode: k.Mode, PoolSize: k.PoolSize, MinPoolSize: k.MinPoolSize, BorrowTimeout: time.Duration(k.BorrowTimeout),
+		ServerLifetime: time.Duration(k.ServerLifetime), ServerIdleTimeout: time.Duration(k.ServerIdle), Statements: k.Statements,
+	}
+	if k.VerifyClean {
+		cfg.Cluster.VerifyClean = VerifyOn
+	}
+	if cfg.Cluster.Database, err = driver.ParseConfig(dsn); err != nil {
+		return Config{}, fmt.Errorf("pooler: cluster.dsn: %w", err)
+	}
+	for _, l := range f.Listeners {
+		listener := Listener{Address: l.Address, Login: l.Login}
+		if l.RequireTLS {
+			listener.Encryption = EncryptionRequired
+		}
+		if l.Cert != "" || l.Key != "" {
+			cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
+			if err != nil {
+				return Config{}, fmt.Errorf("pooler: listener %s: tls_cert_file and tls_key_file: %w", l.Address, err)
+			}
+			listener.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		}
+		cfg.Listeners = append(cfg.Listeners, listener)
+	}
+	for name, u := range f.Users {
+		password, err := either("users."+name+".password", u.Password, u.PasswordFile)
+		if err != nil {
+			return Config{}, err
+		}
+		cfg.Users[name] = User{Password: password}
+	}
+	return cfg, nil
+}
+
+// either is a secret that stands in the configuration, or in a file of its own.
+func either(key, value, path string) (string, error) {
+	switch {
+	case value != "" && path != "":
+		return "", fmt.Errorf("pooler: %s and %s_file are both given: one is enough", key, key)
+	case value != "":
+		return value, nil
+	case path == "":
+		return "", fmt.Errorf("pooler: %s is missing, or %s_file", key, key)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("pooler: %s_file: %w", key, err)
+	}
+	return string(bytes.TrimRight(text, "\r\n")), nil
+}
