@@ -61,7 +61,7 @@ func (b *busy) Activity() Activity {
 	now := time.Since(b.began)
 	a := Activity{}
 	if now >= b.used {
-		a.Uses = 1
+		a.Mark = 1
 		if now < b.used+b.in {
 			a.Busy = 1
 		}

@@ -48,8 +48,8 @@ const (
 type Activity struct {
 	// Busy is how many of them have something in flight or a transaction open.
 	Busy int
-	// Uses counts how often they began something. Between two looks at the same count there was nothing.
-	Uses uint64
+	// Mark is another one whenever one of them has begun or ended something: between two looks at the same mark there was nothing.
+	Mark uint64
 }
 
 // Freeze says what becomes of the service's connections when the sandbox is frozen.

@@ -274,13 +274,7 @@ func (c *client) readMessage(kind byte) ([]byte, error) {
 
 // cancel passes a CancelRequest on to the session that has the key, if there is one. The sender is not told.
 func (s *Server) cancel(pidAndKey []byte) {
-	s.pools.mu.Lock()
-	list := make([]*mount.Pool, 0, len(s.pools.open))
-	for _, p := range s.pools.open {
-		list = append(list, p.pool)
-	}
-	s.pools.mu.Unlock()
-	for _, p := range list {
+	for _, p := range s.pools.all() {
 		p.CancelRequest(context.Background(), pidAndKey)
 	}
 }

@@ -30,6 +30,9 @@ type Pool struct {
 	mu      sync.Mutex
 	holders int
 	leave   func() // lets go of the cluster
+
+	watching sync.Mutex
+	unwatch  func() // ends the watch over the cluster; nil: there is none; guarded by watching
 }
 
 // NewPool returns a Pool that holds on to nothing yet.
@@ -55,6 +58,7 @@ func (p *Pool) Hold() error {
 			return err
 		}
 		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
+		p.watch()
 		if p.lender != nil {
 			p.lender.begin()
 		}
@@ -73,6 +77,7 @@ func (p *Pool) Release() {
 		}
 		p.login.Rest()
 		p.leave()
+		p.rest()
 		p.leave = nil
 	}
 }

@@ -177,6 +177,9 @@ func (a *API) register(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		a.registered = body.Events
 		a.mu.Unlock()
+		if a.moments.reach(r.Context(), ExtensionRegistered) != nil {
+			return
+		}
 	}
 	w.Header().Set("Lambda-Extension-Identifier", id)
 	reply(w, http.StatusOK, map[string]string{"functionName": "fake", "functionVersion": "$LATEST", "handler": "app.handler"})

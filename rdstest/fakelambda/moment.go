@@ -12,6 +12,7 @@ type Moment string
 // The moments.
 const (
 	ExtensionRegisters  Moment = "extension registers"
+	ExtensionRegistered Moment = "extension has registered" // the function starts after that
 	ExtensionNext       Moment = "extension asks for an event"
 	ExtensionInitError  Moment = "extension reports an error of its start"
 	ExtensionExitError  Moment = "extension reports that it ends"
