@@ -84,6 +84,18 @@ const (
 	SessionRelaxed SessionState = "relaxed" // nothing: the user's word
 )
 
+// PoolMode says how long a connection of the application keeps one to the server.
+type PoolMode string
+
+// How long a connection to the server is kept.
+const (
+	PoolSession     PoolMode = "session"     // as long as the application's own
+	PoolTransaction PoolMode = "transaction" // while a transaction is open, or a statement in flight
+)
+
+// defaultMaxUpstreams is how many connections to the server share the work by default.
+const defaultMaxUpstreams = 20
+
 // Switch is a parameter that is on or off.
 type Switch string
 
@@ -132,6 +144,13 @@ type Config struct {
 	ProbeTimeout time.Duration
 	// TopologyRefreshInterval is the parameter topology_refresh_interval; default 30 s.
 	TopologyRefreshInterval time.Duration
+
+	// PoolMode is the parameter pool_mode; default PoolSession.
+	PoolMode PoolMode
+	// MaxUpstreams is the parameter max_upstreams; default 20.
+	MaxUpstreams int
+	// BorrowTimeout is the parameter connection_borrow_timeout; default 120 s.
+	BorrowTimeout time.Duration
 
 	// Logger gets failovers at Info and the rest at Debug; default nil: no logs.
 	Logger *slog.Logger

@@ -53,6 +53,7 @@ func TestDefaults(t *testing.T) {
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
 		"session_state": "strict", "track_settings": "",
+		"pool_mode": "session", "max_upstreams": "20", "connection_borrow_timeout": "120s",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
@@ -102,6 +103,9 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"session_state":             {"strict": "strict", "relaxed": "relaxed"},
 		"track_settings":            {"app.tenant": "app.tenant", "app.tenant,work_mem": "app.tenant,work_mem"},
 		"continuity_notices":        {"on": "on", "off": "off"},
+		"pool_mode":                 {"session": "session", "transaction": "transaction"},
+		"max_upstreams":             {"1": "1", "10000": "10000"},
+		"connection_borrow_timeout": {"5": "5s", "1ms": "1ms"},
 	}
 	bad := map[string]map[string]string{
 		"topology":                  {"": "unknown value", "Aurora": "unknown value", "aurora ": "unknown value", "x": "unknown value"},
@@ -117,6 +121,9 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"session_state":             {"": "unknown value", "off": "unknown value"},
 		"track_settings":            {"": "not the name", "a,": "not the name", "a b": "not the name", "x'": "not the name"},
 		"continuity_notices":        {"": "unknown value", "true": "unknown value"},
+		"pool_mode":                 {"": "unknown value", "statement": "unknown value"},
+		"max_upstreams":             {"": "not a number", "0": "too small", "10001": "too large", "x": "not a number"},
+		"connection_borrow_timeout": {"": "empty", "0": "too short"},
 	}
 	forms := func(name, value string) []string {
 		pair := prepend("", [][2]string{{name, value}})

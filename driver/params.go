@@ -116,6 +116,17 @@ var params = []*param{
 	duration("topology_refresh_interval", 30*time.Second, 10*time.Millisecond,
 		"How often the cluster is looked at while nothing happens.",
 		func(c *Config) *time.Duration { return &c.TopologyRefreshInterval }),
+	enum("pool_mode", "How long a connection of the application keeps one to the server: `session` always, `transaction` only while it has a transaction open or a statement in flight. With `transaction`, all connections of the process to the same cluster, user and database share a few.",
+		func(c *Config) *PoolMode { return &c.PoolMode },
+		func(*Config) PoolMode { return PoolSession },
+		"",
+		PoolSession, PoolTransaction),
+	count("max_upstreams", defaultMaxUpstreams, 1, 10000,
+		"How many connections to the server there are at most with `pool_mode=transaction`.",
+		func(c *Config) *int { return &c.MaxUpstreams }),
+	duration("connection_borrow_timeout", 120*time.Second, time.Millisecond,
+		"How long a statement waits for one of them to become free before it fails with 53300, with `pool_mode=transaction`.",
+		func(c *Config) *time.Duration { return &c.BorrowTimeout }),
 }
 
 // settingName is what PostgreSQL takes for the name of a run-time parameter.
@@ -182,6 +193,29 @@ func duration(name string, def, least time.Duration, effect string, field func(*
 				return errors.New("too short")
 			}
 			*field(c) = d
+			return nil
+		},
+	}
+}
+
+// count is a parameter with a number for a value, from least to most.
+func count(name string, def, least, most int, effect string, field func(*Config) *int) *param {
+	return &param{
+		name: name, effect: effect,
+		allowed: fmt.Sprintf("a number from %d to %d", least, most),
+		def:     func(*Config) string { return strconv.Itoa(def) },
+		get:     func(c *Config) string { return strconv.Itoa(*field(c)) },
+		set: func(c *Config, value string) error {
+			n, err := strconv.Atoi(value)
+			switch {
+			case err != nil:
+				return errors.New("not a number")
+			case n < least:
+				return errors.New("too small")
+			case n > most:
+				return errors.New("too large")
+			}
+			*field(c) = n
 			return nil
 		},
 	}

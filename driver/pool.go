@@ -2,9 +2,15 @@ package driver
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
 	"net"
 	"reflect"
+	"slices"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,11 +37,67 @@ func newPool(cfg *Config) (*pool, error) {
 		return nil, err
 	}
 	cfg = cfg.Copy()
-	mounts, err := mount.NewPool(cfg.mount())
+	mounts, err := cfg.mounts()
 	if err != nil {
 		return nil, err
 	}
 	return &pool{Pool: mounts, cfg: cfg}, nil
+}
+
+// mounts is a pool of the Config's own, or one that all share whose connections to the server can be the same.
+func (c *Config) mounts() (*mount.Pool, error) {
+	m := c.mount()
+	if c.PoolMode != PoolTransaction {
+		return mount.NewPool(m)
+	}
+	m.Lending = &mount.Lending{
+		Max: c.MaxUpstreams, BorrowTimeout: c.BorrowTimeout, Lifetime: upstreamLifetime, IdleTimeout: upstreamIdle, Statements: upstreamStatements,
+	}
+	fresh, err := mount.NewPool(m)
+	if err != nil || m.OwnDial || m.OnFailover != nil {
+		return fresh, err
+	}
+	return lending.share(c.lendingKey(fresh), fresh), nil
+}
+
+// Of upstreams that connections share.
+const (
+	upstreamLifetime   = time.Hour
+	upstreamIdle       = 10 * time.Minute
+	upstreamStatements = 500
+)
+
+// lending are the pools of this process that lend. One that nobody uses any more is forgotten.
+var lending = lenders{open: make(map[[sha256.Size]byte]weak.Pointer[mount.Pool])}
+
+type lenders struct {
+	mu   sync.Mutex
+	open map[[sha256.Size]byte]weak.Pointer[mount.Pool]
+}
+
+func (l *lenders) share(key [sha256.Size]byte, fresh *mount.Pool) *mount.Pool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.open, func(_ [sha256.Size]byte, p weak.Pointer[mount.Pool]) bool { return p.Value() == nil })
+	if p := l.open[key].Value(); p != nil {
+		return p
+	}
+	l.open[key] = weak.Make(fresh)
+	return fresh
+}
+
+// lendingKey is equal for Configs that can share connections: in whatever a server or a session could tell apart they agree.
+func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
+	text := p.ClusterKey()
+	for _, param := range params {
+		text += "\x00" + param.get(c)
+	}
+	runtime := slices.Sorted(maps.Keys(c.Conn.RuntimeParams))
+	for _, name := range runtime {
+		text += "\x00" + name + "\x00" + c.Conn.RuntimeParams[name]
+	}
+	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.Logger, c.MeterProvider)
+	return sha256.Sum256([]byte(text))
 }
 
 // Mount is for Fairlead's own pooler: it is what a mount needs of the Config.

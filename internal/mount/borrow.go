@@ -20,7 +20,7 @@ import (
 func (m *Conn) borrowNow(p []byte) {
 	l := m.pool.lender
 	if !m.ready || m.gate || m.writing || m.given || m.closed || m.end != nil || m.replay || m.decide || !m.lostAt.IsZero() ||
-		!m.s.Idle() || m.s.HasUnsent() || m.s.Partial(p) {
+		!m.s.Idle() || m.s.HasUnsent() || m.s.NeedsNoServer(p) {
 		return
 	}
 	x := l.try(m.s.Wanted(), m.pool.modes.version.Load())
@@ -213,10 +213,10 @@ const snapshot = `select pg_catalog.md5(pg_catalog.string_agg(name operator(pg_c
 // verify compares what is known of an upstream with what the server says. An upstream that carries anything else is of no use.
 func (l *lender) verify(ctx context.Context, x *lent) error {
 	var wrong []string
-	ask := func(sql string) string {
-		answer, err := x.up.Query(ctx, sql)
-		if err != nil {
-			wrong = append(wrong, err.Error())
+	var failed error
+	ask := func(sql string) (answer string) {
+		if failed == nil {
+			answer, failed = x.up.Query(ctx, sql)
 		}
 		return answer
 	}
@@ -239,8 +239,8 @@ func (l *lender) verify(ctx context.Context, x *lent) error {
 		}
 	}
 	x.memory.Recount()
-	if len(wrong) == 0 {
-		return nil
+	if failed != nil || len(wrong) == 0 {
+		return failed
 	}
 	l.mu.Lock()
 	l.stats.Unclean++

@@ -314,7 +314,7 @@ func (m *Conn) Write(p []byte) (int, error) {
 	}
 	mark := m.s.Mark()
 	out := m.s.Client(p)
-	if out.Special() {
+	if out.Special() || m.lent != nil && !m.s.Busy() {
 		defer m.mu.Unlock()
 		done, err := m.pass(p, out, mark)
 		return m.goOn(p, done, err)
@@ -358,8 +358,10 @@ func (m *Conn) slowWrite(p []byte) (int, error) {
 			m.sayGoodbye(p[done:])
 			return len(p), nil
 		}
-		if m.pool.lender != nil && m.up == nil && m.s.Partial(p[done:]) {
-			m.s.Client(p[done:])
+		if m.pool.lender != nil && m.up == nil && m.s.NeedsNoServer(p[done:]) {
+			if out := m.s.Client(p[done:]); out.End {
+				m.terminate()
+			}
 			return len(p), nil
 		}
 		m.first = p[done:]
@@ -448,6 +450,9 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	switch {
 	case out.Lost:
 		m.lose(errors.New("the client sent what is not PostgreSQL's protocol"))
+		if m.pool.lender != nil {
+			m.pend = append(m.pend, fatal("08P01", "invalid frontend message", errors.New("fairlead: it is not PostgreSQL's protocol"))...)
+		}
 		m.end = io.ErrUnexpectedEOF
 		m.tell()
 		return n, nil
@@ -469,6 +474,9 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	}
 	if out.End {
 		m.terminate()
+	}
+	if m.lent != nil && m.up == u && m.s.Free() && !m.gate {
+		m.release() // what was sent has no answer
 	}
 	return n, nil
 }

@@ -57,11 +57,12 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 	return "", ""
 }
 
+// setBase notes a setting. Unlike SET, set_config takes a list as it stands in a startup packet.
 func (m *Conn) setBase(name, value string) {
 	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value {
 		return
 	}
-	m.s.SetBase(strings.ToLower(name), fmt.Sprintf("SET %s TO %s", pgIdentifier(name), session.Quote(value)))
+	m.s.SetBase(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value)))
 }
 
 // startupProblem is what a client is told that could not be given a server.

@@ -202,8 +202,13 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.open = open
 		s.due = s.pushed
 		return
-	default: // CopyData has no response; an unknown type is the server's to refuse
+	case wire.CopyData: // it has no response
 		s.open = open
+		return
+	default:
+		// The server ends the connection over it, with words that may come too late for the client whose they are.
+		s.open = open
+		out.Lost = out.Lost || s.memory != nil
 		return
 	}
 	if s.skipping {

@@ -315,8 +315,8 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
-		if s.memory != nil && (head == wire.Bind || head == wire.Describe) && (e.Code == "0A000" || e.Code == "26000") {
-			s.memory.ended = true // a statement does not mean any more what it meant
+		if s.memory != nil && (head == opParse || (head == wire.Bind || head == wire.Describe) && (e.Code == "0A000" || e.Code == "26000")) {
+			s.memory.ended = true // a statement is not there, or does not mean any more what it meant
 		}
 		s.failed(head)
 	case wire.ReadyForQuery:

@@ -20,8 +20,12 @@ const sharedPrefix = "fairlead_"
 // msgCloseNothing closes a statement that is not there, which is no error. Its answer has the length of a ParseComplete.
 var msgCloseNothing = encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: sharedPrefix})
 
-// Partial reports whether bytes that the client wants to send complete no message: nothing is to be done with them yet.
-func (s *Session) Partial(p []byte) bool {
+// NeedsNoServer reports whether bytes that the client wants to send are only to be taken in: they complete no message, or it
+// says goodbye.
+func (s *Session) NeedsNoServer(p []byte) bool {
+	if len(s.tail) == 0 && len(p) == wire.HeaderLen && p[0] == wire.Terminate {
+		return true
+	}
 	if s.skipBody > 0 || len(s.tail)+len(p) > streamFrom {
 		return false
 	}
@@ -189,7 +193,7 @@ func (s *Session) shareParse(w *pass, at int, msg []byte, o *op) {
 	if len(name) == 0 {
 		return
 	}
-	if _, known := s.resolve(name); known {
+	if _, known := s.resolve(name); known && !s.madeAgain(name) {
 		s.collide(w, at, msg)
 		return
 	}
@@ -213,6 +217,12 @@ func (s *Session) shareParse(w *pass, at int, msg []byte, o *op) {
 		return
 	}
 	s.rename(w, at, msg, wire.HeaderLen, name, shared)
+}
+
+// madeAgain reports whether a Parse in a replay makes the statement that it has made before.
+func (s *Session) madeAgain(name []byte) bool {
+	st := s.statements.named[string(name)]
+	return s.feeding && st != nil && st.unit == s.statements.unit
 }
 
 // collide is a Parse of a name that the client has in use: the server is to have it too, so that it says so.
@@ -243,6 +253,12 @@ func (s *Session) shareName(w *pass, at int, msg []byte) {
 		}
 	}
 	shared, known := s.resolve(name)
+	if msg[0] == wire.Close {
+		if s.naming == nil {
+			s.naming = make(map[string]string)
+		}
+		s.naming[string(name)] = ""
+	}
 	switch {
 	case known && shared == "":
 		// SQL has made it: it has the client's own name.
@@ -250,16 +266,18 @@ func (s *Session) shareName(w *pass, at int, msg []byte) {
 			delete(s.memory.own, string(name))
 		}
 	case msg[0] == wire.Close:
-		if s.naming == nil {
-			s.naming = make(map[string]string)
-		}
-		s.naming[string(name)] = ""
 		if s.memory.own[string(name)] == s.id {
 			delete(s.memory.own, string(name))
 			return
 		}
 		w.replace(at, len(msg), msgCloseNothing)
 	case known:
+		if _, pending := s.naming[string(name)]; !pending && !s.memory.has(shared) {
+			// It could not be prepared ahead. That the client learns as it does when a plan cannot be made again.
+			w.insert(at, renamed(s.statements.named[string(name)].Parse, shared))
+			s.push(op{kind: opParse, start: -1, end: -1})
+			s.memory.put(shared, 0)
+		}
 		s.rename(w, at, msg, offset, name, shared)
 	case strings.HasPrefix(string(name), sharedPrefix):
 		s.rename(w, at, msg, offset, name, sharedPrefix)
@@ -356,7 +374,7 @@ func (t *settings) meaning() string {
 
 // lacks lists what the upstream has not of that which messages of the client's refer to, those left out that the messages
 // make themselves. Statements that the session made in the unit of that number are there, or on their way.
-func (s *Session) lacks(p []byte) (list []*Statement) {
+func (s *Session) lacks(p []byte, unit uint64) (list []*Statement) {
 	t := &s.statements
 	if len(t.named) == 0 && len(t.unnamed) == 0 {
 		return nil
@@ -369,7 +387,7 @@ func (s *Session) lacks(p []byte) (list []*Statement) {
 		if _, pending := s.naming[string(name)]; pending {
 			return
 		}
-		st := s.lacking(name)
+		st := s.lacking(name, unit)
 		if st == nil {
 			return
 		}
@@ -381,7 +399,7 @@ func (s *Session) lacks(p []byte) (list []*Statement) {
 	}
 	look := func(msg []byte) {
 		if msg[0] == wire.Parse || msg[0] == wire.Query {
-			list = append(list, s.ownLacking(wire.Body(msg))...)
+			list = append(list, s.ownLacking(wire.Body(msg), unit)...)
 		}
 		if name, ok := statementOf(msg); ok && msg[0] != wire.Close {
 			need(name)
@@ -410,7 +428,7 @@ func (s *Session) lacks(p []byte) (list []*Statement) {
 }
 
 // lacking is what is to be prepared for a statement of the client's to be used, nil for nothing.
-func (s *Session) lacking(name []byte) *Statement {
+func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	t, m := &s.statements, s.memory
 	if len(name) == 0 {
 		if len(t.unnamed) == 0 || m.unnamed == s.id && m.unnamedSeq == t.unnamedSeq {
@@ -420,7 +438,7 @@ func (s *Session) lacking(name []byte) *Statement {
 	}
 	st := t.named[string(name)]
 	switch {
-	case st == nil:
+	case st == nil || st.unit == unit:
 		return nil
 	case st.Parse == nil:
 		if m.own[st.name] == s.id {
@@ -436,15 +454,15 @@ func (s *Session) lacking(name []byte) *Statement {
 	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, common: true, Replace: there}
 }
 
-// ownLacking lists the statements that SQL's EXECUTE or DEALLOCATE may name and that are not on the upstream under the
+// ownLacking lists the statements that SQL's EXECUTE, DEALLOCATE or PREPARE may name and that are not on the upstream under the
 // client's own name.
-func (s *Session) ownLacking(text []byte) (list []*Statement) {
+func (s *Session) ownLacking(text []byte, unit uint64) (list []*Statement) {
 	if len(s.statements.named) == 0 ||
 		sqltext.MentionsState(text)&(sqltext.StateExecute|sqltext.StateDeallocate) == 0 {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.statements.named)) {
-		if st := s.statements.named[name]; s.memory.own[name] != s.id && containsFold(text, strings.ToLower(name)) {
+		if st := s.statements.named[name]; s.memory.own[name] != s.id && st.unit != unit && containsFold(text, strings.ToLower(name)) {
 			list = append(list, &Statement{Parse: st.Parse, SQL: st.SQL, name: name, description: st.description})
 		}
 	}

@@ -239,7 +239,7 @@ func (s *Session) Missing(p []byte) []*Statement {
 		if len(s.tail) > 0 {
 			p = append(bytes.Clone(s.tail), p...)
 		}
-		return s.lacks(p[min(s.skipBody, len(p)):])
+		return s.lacks(p[min(s.skipBody, len(p)):], s.statements.unit+1)
 	}
 	if !s.Needs() || s.copyIn || s.open {
 		return nil // in an open segment everything is there: it was prepared ahead
@@ -272,7 +272,7 @@ func endsOpen(p []byte) bool {
 // MissingForReplay is Missing for a replay: statements that the unit itself has made are left out.
 func (s *Session) MissingForReplay() []*Statement {
 	if s.memory != nil {
-		return s.lacks(s.journal[s.base:])
+		return s.lacks(s.journal[s.base:], s.statements.unit)
 	}
 	if !s.Needs() {
 		return nil

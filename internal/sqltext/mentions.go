@@ -31,7 +31,7 @@ const (
 	StateEscaped
 	// StateDeallocate is DEALLOCATE and DISCARD, which end prepared statements.
 	StateDeallocate
-	// StateExecute is EXECUTE, which names a prepared statement.
+	// StateExecute is EXECUTE and PREPARE, which name a prepared statement.
 	StateExecute
 	// StateUndo is what may end state that a session has on its server: unlocking, and words that mention it to drop it.
 	StateUndo
@@ -66,6 +66,7 @@ var mentions = [...]mention{
 	{text: "deallocate", rare: 2, mask: StateDeallocate},
 	{text: "discard", rare: 2, mask: StateDeallocate | StateUndo},
 	{text: "execute", rare: 3, mask: StateExecute},
+	{text: "prepare", rare: 2, mask: StateExecute},
 	{text: "advisory_unlock", rare: 6, mask: StateUndo},
 	{text: "drop", mask: StateUndo},
 	{text: "close", mask: StateUndo},

@@ -1,0 +1,66 @@
+package pooler_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-go/fairlead/pooler"
+)
+
+const sound = `
+listeners:
+  - address: 127.0.0.1:6432
+cluster:
+  dsn: postgres://app:secret@db.example.com/app
+  pool_size: 7
+  connection_borrow_timeout: 5
+  server_lifetime: 2h
+users:
+  alice:
+    password: wonderland
+max_client_conn: 50
+`
+
+func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
+	cfg, err := pooler.ParseConfig([]byte(sound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := cfg.Cluster
+	if k.PoolSize != 7 || k.BorrowTimeout != 5*time.Second || k.ServerLifetime != 2*time.Hour || cfg.MaxClients != 50 ||
+		cfg.Users["alice"].Password != "wonderland" || k.Database.Conn.Host != "db.example.com" || cfg.Listeners[0].Address != "127.0.0.1:6432" {
+		t.Errorf("%+v", cfg)
+	}
+	if _, err := pooler.New(cfg); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
+	for name, c := range map[string]struct{ change, to, want string }{
+		"an unknown key":           {"  pool_size: 7", "  pol_size: 7", "[6:3] unknown field \"pol_size\""},
+		"a number that is none":    {"pool_size: 7", "pool_size: many", "[6:14]"},
+		"no duration":              {"server_lifetime: 2h", "server_lifetime: long", "no duration"},
+		"a mistyped DSN":           {"postgres://app", "postgres:/app", "cluster.dsn"},
+		"a mode that is not there": {"pool_size: 7", "mode: statement", "mode \"statement\" is not known"},
+		"everybody may come in":    {"127.0.0.1:6432", "0.0.0.0:6432\n    login: trust", "trust would let in everybody"},
+		"no address":               {"127.0.0.1:6432", "6432", "host:port"},
+		"a pool of nothing":        {"pool_size: 7", "pool_size: -1", "at least 1"},
+		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(sound, c.change, c.to, 1)
+			cfg, err := pooler.ParseConfig([]byte(text))
+			if err == nil {
+				_, err = pooler.New(cfg)
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want something about %q", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("the password is in the error: %v", err)
+			}
+		})
+	}
+}
