@@ -327,9 +327,14 @@ func (s *Server) drain(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		var leaving sync.WaitGroup
 		for _, c := range s.all() {
 			c.leaveIfIdle("terminating connection: the pooler is shutting down")
+			if c.waiting.Load() > 0 {
+				leaving.Go(func() { c.leaveIfGone(0) })
+			}
 		}
+		leaving.Wait()
 		select {
 		case <-s.drained:
 			return
@@ -341,9 +346,11 @@ func (s *Server) drain(ctx context.Context) {
 	}
 	rest := s.all()
 	s.log.Warn("clients are cut off: their transactions are not over", "clients", len(rest))
+	var cutting sync.WaitGroup
 	for _, c := range rest {
-		c.cut()
+		cutting.Go(c.abandon)
 	}
+	cutting.Wait()
 	<-s.drained
 }
 

@@ -246,6 +246,16 @@ func (s *Sandbox) Extension() int {
 	return s.extension.pid()
 }
 
+// Function is the function's process ID, 0 if there is none.
+func (s *Sandbox) Function() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.function == nil {
+		return 0
+	}
+	return s.function.pid()
+}
+
 // Starts is how often the sandbox's processes were started.
 func (s *Sandbox) Starts() int {
 	s.mu.Lock()
