@@ -11,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -105,6 +107,16 @@ const (
 	Off Switch = "off"
 )
 
+// Auth says what is logged in with.
+type Auth string
+
+// What is logged in with.
+const (
+	AuthPassword Auth = "password" // the password of the DSN, of PGPASSWORD or of the password file, as in pgx
+	AuthIAM      Auth = "iam"      // IAM tokens
+	AuthSecret   Auth = "secret"   // a secret of AWS Secrets Manager
+)
+
 // Config describes the database, and how to go on when a part of it fails. It comes from [ParseConfig], and only from
 // there, and may then be changed until it is handed to [NewConnector], [ConnConfig], [PoolConfig] or [RegisterConfig],
 // which take copies.
@@ -145,6 +157,23 @@ type Config struct {
 	// TopologyRefreshInterval is the parameter topology_refresh_interval; default 30 s.
 	TopologyRefreshInterval time.Duration
 
+	// Auth is the parameter auth; default AuthPassword.
+	Auth Auth
+	// SecretID is the parameter secret_id: a name or an ARN.
+	SecretID string
+	// AWSRegion is the parameter aws_region; default: what the endpoint or the ARN says, then the AWS SDK's.
+	AWSRegion string
+	// AWSProfile is the parameter aws_profile; default: the AWS SDK's.
+	AWSProfile string
+	// IAMHost is the parameter iam_host, host or host:port; default: what is dialled.
+	IAMHost string
+	// IAMLoginRate is the parameter iam_login_rate, logins a second to each instance; default 150.
+	IAMLoginRate int
+	// Credentials has what to log in with, in the place of Auth, which must be AuthPassword then; who made it closes it.
+	// Default nil.
+	Credentials credentials.Provider
+	// AWS is the configuration of the AWS SDK for Auth; default nil: what the SDK finds by itself.
+	AWS *aws.Config
 	// PoolMode is the parameter pool_mode; default PoolSession.
 	PoolMode PoolMode
 	// MaxUpstreams is the parameter max_upstreams; default 20.
@@ -167,6 +196,7 @@ type Config struct {
 	OnFailover func(FailoverEvent)
 
 	parsed   bool            // this Config came from ParseConfig
+	rdsRoots bool            // the DSN itself says sslrootcert=rds
 	pgxWays  [2]uintptr      // the code of the dialer and the resolver that pgx put into Conn
 	disabled bool            // FAIRLEAD_DISABLE was set
 	rest     string          // the DSN without our parameters, as it was given
@@ -235,7 +265,7 @@ func (c *Config) check() error {
 	if c.Topology == TopologyAurora && c.InstanceHostPattern == "" && c.derivedPattern() == "" {
 		return fmt.Errorf("fairlead: topology=aurora with host %s: instance_host_pattern is needed, since the hosts of the instances cannot be derived from this one; set it to a name with ? for the instance's ID, as in ?.xyz.eu-west-1.rds.amazonaws.com", c.Conn.Host)
 	}
-	return nil
+	return c.checkAuth()
 }
 
 // clusterName stands for the cluster in logs, events and metrics: the first host.

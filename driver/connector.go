@@ -97,7 +97,15 @@ func NewConnector(cfg *Config) (*Connector, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Connector{connector: stdlib.GetConnector(*conn)}, nil
+		before, err := cfg.beforeConnect()
+		if err != nil {
+			return nil, err
+		}
+		var opts []stdlib.OptionOpenDB
+		if before != nil {
+			opts = append(opts, stdlib.OptionBeforeConnect(before))
+		}
+		return &Connector{connector: stdlib.GetConnector(*conn, opts...)}, nil
 	}
 	p, err := newPool(cfg)
 	if err != nil {
@@ -153,6 +161,15 @@ func ConnConfig(cfg *Config) (*pgx.ConnConfig, error) {
 	if err := cfg.refusePoolParameters(); err != nil {
 		return nil, err
 	}
+	if cfg.disabled {
+		before, err := cfg.beforeConnect()
+		if err != nil {
+			return nil, err
+		}
+		if before != nil {
+			return nil, errors.New("fairlead: FAIRLEAD_DISABLE is set, and plain pgx has no way to ask for a credential at each login from a pgx.ConnConfig: use NewConnector or PoolConfig, or give it a password")
+		}
+	}
 	return cfg.connConfig()
 }
 
@@ -164,6 +181,15 @@ func PoolConfig(cfg *Config) (*pgxpool.Config, error) {
 	}
 	pool := cfg.Pool.Copy()
 	pool.ConnConfig = conn
+	if cfg.disabled {
+		before, err := cfg.beforeConnect()
+		if err != nil {
+			return nil, err
+		}
+		if before != nil {
+			pool.BeforeConnect = before
+		}
+	}
 	return pool, nil
 }
 

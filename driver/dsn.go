@@ -27,19 +27,20 @@ func ParseConfig(dsn string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{parsed: true, rest: d.rest, ambient: make(map[string]bool)}
+	c := &Config{parsed: true, rest: d.rest, ambient: make(map[string]bool), rdsRoots: d.rdsRoots}
 	if c.disabled, err = disabledByEnv(); err != nil {
 		return nil, err
 	}
+	service := d.service()
+	trust := d.trust(service)
 	// pgx is told "any" in the only place that nothing can override: it must not ask the server itself, whatever the
 	// environment or a service file says.
-	c.Pool, err = pgxpool.ParseConfig(prepend(d.rest, [][2]string{{"target_session_attrs", string(AttrsAny)}}))
+	c.Pool, err = pgxpool.ParseConfig(prepend(d.rest, append(trust.forPgx, [2]string{"target_session_attrs", string(AttrsAny)})))
 	if err != nil {
 		return nil, withoutDSN(err, d)
 	}
 	c.Conn = c.Pool.ConnConfig
 	c.pgxWays = c.waysOf()
-	service := d.service()
 	for key := range poolInstead {
 		if _, ok := service[key]; ok || slices.Contains(d.keys, key) {
 			c.poolKeys = append(c.poolKeys, key)
@@ -60,6 +61,7 @@ func ParseConfig(dsn string) (*Config, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	c.secure(trust)
 	return c, nil
 }
 
@@ -102,6 +104,9 @@ func (c *Config) FormatDSN() string {
 		if v := p.get(c); v != "" && (v != p.def(c) || c.ambient[p.name]) {
 			own = append(own, [2]string{p.name, v})
 		}
+	}
+	if c.rdsRoots {
+		own = append(own, [2]string{"sslrootcert", rdsRoots})
 	}
 	return prepend(c.rest, own)
 }

@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
+		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_login_rate": "150",
 		"session_state": "strict", "track_settings": "",
 		"pool_mode": "session", "max_upstreams": "20", "connection_borrow_timeout": "120s",
 	}
@@ -103,6 +104,12 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"session_state":             {"strict": "strict", "relaxed": "relaxed"},
 		"track_settings":            {"app.tenant": "app.tenant", "app.tenant,work_mem": "app.tenant,work_mem"},
 		"continuity_notices":        {"on": "on", "off": "off"},
+		"auth":                      {"password": "password", "iam": "iam", "secret": "secret"},
+		"secret_id":                 {"prod/app": "prod/app"},
+		"aws_region":                {"eu-west-1": "eu-west-1", "us-gov-west-1": "us-gov-west-1"},
+		"aws_profile":               {"dev team": "dev team"},
+		"iam_host":                  {"db.example.com": "db.example.com", "db.example.com:6432": "db.example.com:6432"},
+		"iam_login_rate":            {"0": "0", "199": "199", "100000": "100000"},
 		"pool_mode":                 {"session": "session", "transaction": "transaction"},
 		"max_upstreams":             {"1": "1", "10000": "10000"},
 		"connection_borrow_timeout": {"5": "5s", "1ms": "1ms"},
@@ -121,14 +128,24 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"session_state":             {"": "unknown value", "off": "unknown value"},
 		"track_settings":            {"": "not the name", "a,": "not the name", "a b": "not the name", "x'": "not the name"},
 		"continuity_notices":        {"": "unknown value", "true": "unknown value"},
+		"auth":                      {"": "unknown value", "IAM": "unknown value"},
+		"secret_id":                 {"": "empty"},
+		"aws_region":                {"": "empty", "Ireland": "not the name", "eu west-1": "not the name"},
+		"aws_profile":               {"": "empty"},
+		"iam_host":                  {"": "empty", "a b": "not a host", "h:port": "not a host", "postgres://h": "not a host", "h:0": "not a host"},
+		"iam_login_rate":            {"": "not such a number", "-1": "not such a number", "100001": "not such a number", "1.5": "not such a number"},
 		"pool_mode":                 {"": "unknown value", "statement": "unknown value"},
 		"max_upstreams":             {"": "not a number", "0": "too small", "10001": "too large", "x": "not a number"},
 		"connection_borrow_timeout": {"": "empty", "0": "too short"},
 	}
+	// needed has what a parameter does not go without.
+	needed := map[string][][2]string{
+		"aurora": {{"instance_host_pattern", "?.example.com"}}, "secret": {{"secret_id", "x"}}, "secret_id": {{"auth", "secret"}}, "iam": {{"host", "127.0.0.1"}}, "iam_host": {{"auth", "iam"}, {"host", "127.0.0.1"}},
+	}
 	forms := func(name, value string) []string {
 		pair := prepend("", [][2]string{{name, value}})
 		url := prepend("postgres://u@127.0.0.1/db", [][2]string{{name, value}})
-		return []string{pair, "host=127.0.0.1 " + pair, pair + "host=127.0.0.1", url, url + "&sslmode=disable"}
+		return []string{pair, "host=127.0.0.1 " + pair, pair + "host=127.0.0.1", url, url + "&sslmode=require"}
 	}
 	for _, p := range params {
 		if len(good[p.name]) == 0 || len(bad[p.name]) == 0 {
@@ -136,9 +153,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		}
 		for value, want := range good[p.name] {
 			for _, dsn := range forms(p.name, value) {
-				if value == "aurora" {
-					dsn = prepend(dsn, [][2]string{{"instance_host_pattern", "?.example.com"}})
-				}
+				dsn = prepend(dsn, append(needed[value], needed[p.name]...))
 				if got := p.get(mustParse(t, dsn)); got != want {
 					t.Errorf("%s: %q, want %q", dsn, got, want)
 				}

@@ -14,6 +14,8 @@ type splitted struct {
 	other   map[string]string // service and servicefile, if given
 	keys    []string          // all keys
 	secrets []string          // what must not be seen in an error
+
+	rdsRoots bool // sslrootcert is rds, which pgx does not know
 }
 
 // splitDSN cuts our parameters out of a DSN.
@@ -44,6 +46,11 @@ func (d *splitted) add(key, value string) bool {
 	switch key {
 	case "password", "sslpassword":
 		d.secret(value)
+	case "sslrootcert":
+		if value == rdsRoots {
+			d.rdsRoots = true
+			return true
+		}
 	case "service", "servicefile":
 		d.other[key] = value
 	}
@@ -98,7 +105,7 @@ func (d *splitted) splitURL(dsn string) error {
 			kept = append(kept, pair)
 		}
 	}
-	if len(d.own) == 0 {
+	if len(kept) == strings.Count(query, "&")+1 {
 		d.rest = dsn
 		return nil
 	}

@@ -3,6 +3,7 @@ package driver
 import (
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,17 +13,17 @@ import (
 // golden compares what a command prints with a file of testdata.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", file)
+	name := filepath.Join("testdata", file)
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(path)
+	want, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func golden(t *testing.T, file, got string) {
 			t.Errorf("gone: %s", line)
 		}
 	}
-	t.Errorf("%s differs; if that is meant, run go test ./driver -update", path)
+	t.Errorf("%s differs; if that is meant, run go test ./driver -update", name)
 }
 
 func run(t *testing.T, name string, args ...string) string {
@@ -61,7 +62,7 @@ func TestDependencies(t *testing.T) {
 
 // TestAPI watches what the packages that users import export.
 func TestAPI(t *testing.T) {
-	for _, p := range []string{"driver", "topology", "rdstest"} {
-		golden(t, p+".api.golden", run(t, "go", "doc", "-all", "github.com/fairlead-go/fairlead/"+p))
+	for _, p := range []string{"driver", "topology", "credentials", "credentials/awscreds", "rdstest", "rdstest/fakeaws"} {
+		golden(t, path.Base(p)+".api.golden", run(t, "go", "doc", "-all", "github.com/fairlead-go/fairlead/"+p))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/session"
 )
@@ -63,6 +64,35 @@ var params = []*param{
 		},
 		"`read-write`; for a `cluster-ro` endpoint `read-only`",
 		AttrsAny, AttrsReadWrite, AttrsReadOnly, AttrsPrimary, AttrsStandby, AttrsPreferStandby),
+	enum("auth", "What is logged in with: `password` what pgx finds, `iam` IAM tokens, which need TLS, `secret` the user and the password in a secret of AWS Secrets Manager (see docs/credentials.md).",
+		func(c *Config) *Auth { return &c.Auth },
+		func(*Config) Auth { return AuthPassword },
+		"",
+		AuthPassword, AuthIAM, AuthSecret),
+	text("secret_id", "a name or an ARN", "The secret for `auth=secret`.", "none; needed for `auth=secret`",
+		func(c *Config) *string { return &c.SecretID }, func(string) error { return nil }),
+	text("aws_region", "the name of a region, as in eu-west-1", "The region of the secret, or the one that tokens are signed for.",
+		"from the secret's ARN or the host's name, else the AWS SDK's",
+		func(c *Config) *string { return &c.AWSRegion }, checkRegion),
+	text("aws_profile", "the name of a profile", "The profile of AWS's shared files whose credentials are used.", "the AWS SDK's",
+		func(c *Config) *string { return &c.AWSProfile }, func(string) error { return nil }),
+	text("iam_host", "host or host:port", "The endpoint that IAM tokens are signed for, and whose name the server's certificate has, when the DSN's host is a tunnel, a CNAME or a load balancer before it.",
+		"the host that is dialled",
+		func(c *Config) *string { return &c.IAMHost }, checkHost),
+	{
+		name: "iam_login_rate", allowed: "a number from 0 to 100000; 0 is no limit",
+		effect: "How many logins a second to one instance are begun with IAM tokens; more wait. AWS advises to stay under 200.",
+		def:    func(*Config) string { return strconv.Itoa(credentials.DefaultIAMRate) },
+		get:    func(c *Config) string { return strconv.Itoa(c.IAMLoginRate) },
+		set: func(c *Config, value string) error {
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 || n > 100000 {
+				return errors.New("not such a number")
+			}
+			c.IAMLoginRate = n
+			return nil
+		},
+	},
 	enum("continuity", "How much of a session outlives its instance: `full` all that can be carried over without guessing, `read` idle sessions and reads, `off` nothing.",
 		func(c *Config) *Continuity { return &c.Continuity },
 		func(*Config) Continuity { return ContinuityFull },
@@ -171,6 +201,22 @@ func enum[T ~string](name, effect string, field func(*Config) *T, def func(*Conf
 				}
 			}
 			return errors.New("unknown value")
+		},
+	}
+}
+
+// text is a parameter that may be empty.
+func text(name, allowed, effect, defaultText string, field func(*Config) *string, check func(string) error) *param {
+	return &param{
+		name: name, allowed: allowed, effect: effect, defaultText: defaultText, optional: true,
+		def: func(*Config) string { return "" },
+		get: func(c *Config) string { return *field(c) },
+		set: func(c *Config, value string) error {
+			if value == "" {
+				return errors.New("empty")
+			}
+			*field(c) = value
+			return check(value)
 		},
 	}
 }

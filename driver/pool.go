@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/session"
@@ -46,7 +47,11 @@ func newPool(cfg *Config) (*pool, error) {
 
 // mounts is a pool of the Config's own, or one that all share whose connections to the server can be the same.
 func (c *Config) mounts() (*mount.Pool, error) {
-	m := c.mount()
+	provider, err := c.provider()
+	if err != nil {
+		return nil, err
+	}
+	m := c.mount(provider)
 	if c.PoolMode != PoolTransaction {
 		return mount.NewPool(m)
 	}
@@ -54,8 +59,8 @@ func (c *Config) mounts() (*mount.Pool, error) {
 		Max: c.MaxUpstreams, BorrowTimeout: c.BorrowTimeout, Lifetime: upstreamLifetime, IdleTimeout: upstreamIdle, Statements: upstreamStatements,
 	}
 	fresh, err := mount.NewPool(m)
-	if err != nil || m.OwnDial || m.OnFailover != nil {
-		return fresh, err
+	if err != nil || m.OwnDial || m.OnFailover != nil || c.Credentials != nil {
+		return fresh, err // nothing tells whether two of those are the same
 	}
 	return lending.share(c.lendingKey(fresh), fresh), nil
 }
@@ -96,7 +101,7 @@ func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
 	for _, name := range runtime {
 		text += "\x00" + name + "\x00" + c.Conn.RuntimeParams[name]
 	}
-	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.Logger, c.MeterProvider)
+	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.AWS, c.Logger, c.MeterProvider)
 	return sha256.Sum256([]byte(text))
 }
 
@@ -105,14 +110,19 @@ func (c *Config) Mount() (mount.Config, error) {
 	if err := c.validate(); err != nil {
 		return mount.Config{}, err
 	}
-	return c.Copy().mount(), nil
+	c = c.Copy()
+	provider, err := c.provider()
+	if err != nil {
+		return mount.Config{}, err
+	}
+	return c.mount(provider), nil
 }
 
 // mount is what the mounts need of the Config.
-func (c *Config) mount() mount.Config {
-	provider := c.MeterProvider
-	if provider == nil {
-		provider = otel.GetMeterProvider()
+func (c *Config) mount(provider credentials.Provider) mount.Config {
+	meters := c.MeterProvider
+	if meters == nil {
+		meters = otel.GetMeterProvider()
 	}
 	login := c.Conn.Config.Copy()
 	if c.DialFunc != nil {
@@ -123,13 +133,13 @@ func (c *Config) mount() mount.Config {
 	}
 	want, validate := c.TargetSessionAttrs.want()
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
+		Name: c.clusterName(), Login: login, Credentials: provider, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,
 		RefuseLocks: c.ReplayLocks == LocksRefuse, TrustFunctions: c.SessionState == SessionRelaxed,
 		TrackSettings: c.TrackSettings, Notices: c.ContinuityNotices == On, FailoverTimeout: c.FailoverTimeout,
-		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: provider.Meter(scope),
+		Logger: c.Logger, MeterProvider: c.MeterProvider, Meter: meters.Meter(scope),
 	}
 	if c.OnFailover != nil {
 		m.OnFailover = func(f topology.Failover) { c.OnFailover(failoverEvent(f)) }

@@ -142,6 +142,7 @@ func (c *Cluster) listenOn(addrs []netip.AddrPort) error {
 		in.front, err = front.Listen(front.Config{
 			Network: "tcp", Address: addrs[i].String(), Dial: in.server.dial,
 			TLS:    &tls.Config{Certificates: []tls.Certificate{cert}},
+			Guard:  c.guard(in),
 			Logger: c.cfg.Logger.With("instance", in.id, "front", "clients"),
 		})
 		if err != nil {
@@ -186,7 +187,7 @@ func (c *Cluster) copyData(ctx context.Context, bin binaries, a account, templat
 				return fmt.Errorf("rdstest: make %s a standby: %w", in.id, err)
 			}
 		}
-		return s.prepare()
+		return s.prepare(c.cfg.IAM != nil)
 	})
 }
 

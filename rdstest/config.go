@@ -37,6 +37,9 @@ type Config struct {
 	// it: one that was thawed serves whoever asks it, and believes that it is the writer. Default 500 ms; negative: no
 	// time at all.
 	RejoinDelay time.Duration
+	// IAM checks the tokens of users that have the role rds_iam, as [Cluster.CreateUser] makes them: like RDS, the cluster
+	// takes them over TLS, as a password in the clear, and no other password. Default: the role means nothing.
+	IAM IAM
 	// BinDir is where PostgreSQL's programs are. By default they are looked for in PATH, then in the usual places, the
 	// highest version first.
 	BinDir string

@@ -13,7 +13,7 @@ import (
 )
 
 // domain is where the names of all endpoints end. The part before it is the cluster's own.
-const domain = "eu-west-1.rds.amazonaws.com"
+const domain = region + ".rds.amazonaws.com"
 
 // host is the cluster endpoint.
 func (c *Cluster) host() string { return fmt.Sprintf("%s.cluster-%s.%s", c.cfg.Name, c.hash, domain) }

@@ -72,6 +72,10 @@ func (s *server) configure(c serverConfig) error {
 }
 
 // prepare writes what never changes.
-func (s *server) prepare() error {
-	return s.account.writeFile(filepath.Join(s.dir, "pg_hba.conf"), []byte(hbaRules))
+func (s *server) prepare(iam bool) error {
+	rules := hbaRules
+	if iam {
+		rules = iamRules + hbaRules
+	}
+	return s.account.writeFile(filepath.Join(s.dir, "pg_hba.conf"), []byte(rules))
 }

@@ -72,6 +72,7 @@ func (h *home) furnish(ctx context.Context, bin binaries, dir string, key templa
 		"alter role " + adminRole + " password '" + h.secrets.admin + "'",
 		"create role " + replicationRole + " replication login password '" + h.secrets.replication + "'",
 		"create role " + appRole + " login",
+		"create role " + iamRole,
 	}
 	if key.flavor == Aurora {
 		statements = append(statements, auroraFunctions...)

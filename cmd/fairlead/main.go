@@ -4,6 +4,7 @@
 //	fairlead local    # a cluster on this machine to try things on
 //	fairlead pooler   # a pooler for clients of any language
 //	fairlead commits-table    # the SQL that makes commits decidable everywhere
+//	fairlead doctor DSN       # what is between this machine and a cluster, and how to mend it
 //
 // Every subcommand explains itself with --help.
 package main
@@ -39,6 +40,7 @@ type commands struct {
 	Local        localCmd        `cmd:"" help:"Start a cluster on this machine, to try things on by hand."`
 	Pooler       poolerCmd       `cmd:"" help:"Let any PostgreSQL client share few server connections, and go on when the writer changes."`
 	CommitsTable commitsTableCmd `cmd:"" help:"Print or apply the SQL that makes commits decidable everywhere, also on Aurora."`
+	Doctor       doctorCmd       `cmd:"" help:"Check everything between this machine and a cluster, and say how to mend what is wrong."`
 	Version      versionCmd      `cmd:"" help:"Say which version this is."`
 }
 

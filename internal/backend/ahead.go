@@ -116,7 +116,7 @@ func (a *ahead) replenish(ctx context.Context, logins *sync.WaitGroup) {
 		s.clear(func(pg *pgconn.PgConn) bool { return !readable(rawConn(pg.Conn())) })
 		for ; s.free < aheadEach; s.free++ {
 			logins.Go(func() {
-				pg, err := pgconn.ConnectConfig(s.ctx, a.login.config(in.Endpoint, in.Addrs))
+				pg, err := a.login.enter(s.ctx, a.login.config(in.Endpoint, in.Addrs))
 				if err != nil {
 					pg = nil // the session that needs it will find out for itself
 				}

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -31,14 +32,17 @@ type NotLoggedInError struct {
 
 func (e *NotLoggedInError) Error() string { return fmt.Sprintf("fairlead: no %s: %v", e.Want, e.Err) }
 
-// Unwrap gives the server's own error where there is one. That the time was over is in the text only: pgx would put its own
+// Unwrap gives the server's own error where there is one, and what was missing to log in with. That the time was over is in the text only: pgx would put its own
 // words in the place of an error that is a timeout, and with them hide what stood in the way.
-func (e *NotLoggedInError) Unwrap() error {
-	var pg *pgconn.PgError
-	if errors.As(e.Err, &pg) {
-		return pg
+func (e *NotLoggedInError) Unwrap() []error {
+	var all []error
+	if pg := (*pgconn.PgError)(nil); errors.As(e.Err, &pg) {
+		all = append(all, pg)
 	}
-	return nil
+	if c, passes := lacking(e.Err); c != nil && !passes {
+		all = append(all, c)
+	}
+	return all
 }
 
 // Timeout implements net.Error.
@@ -55,6 +59,10 @@ type Login struct {
 	Cluster  *topology.Cluster
 	Registry *Registry
 	Want     topology.Want
+	// Credentials has what to log in with; nil: what pgx parsed. HostPattern says which hosts beside those of the DSN may be
+	// given it.
+	Credentials credentials.Provider
+	HostPattern string
 
 	base     *pgconn.Config
 	hosts    []host
@@ -87,7 +95,9 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 	}
 	l := &Login{Want: want, base: base, validate: validate}
 	l.ahead.login = l
+	cache := tls.NewLRUClientSessionCache(sessions)
 	add := func(h string, port uint16, t *tls.Config) {
+		harden(t, cache)
 		ep := topology.Endpoint{Host: h, Port: port}
 		for i := range l.hosts {
 			if l.hosts[i].endpoint == ep {
@@ -157,11 +167,19 @@ func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config 
 	return cfg
 }
 
-// Probe logs in for the topology's own questions; its name is in pg_stat_activity.
+// Probe logs in for the topology's own questions; its name is in pg_stat_activity. To have nothing to
+// log in with is no sign that the instance is gone.
 func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.Addr) (*pgconn.PgConn, error) {
 	cfg := l.config(ep, addrs)
 	cfg.RuntimeParams = map[string]string{"application_name": "fairlead-topology"}
-	return pgconn.ConnectConfig(ctx, cfg)
+	pg, err := l.enter(ctx, cfg)
+	switch e, passes := lacking(err); {
+	case passes:
+		return nil, &topology.BusyError{Err: e}
+	case e != nil:
+		return nil, &topology.LoginRefusedError{Err: e}
+	}
+	return pg, err
 }
 
 // errUnheard ends a login to a cluster of which no writer was ever seen.
@@ -201,11 +219,16 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 			failed.interrupted(in.ID, err)
 			return nil, &NotLoggedInError{l.Want, errors.Join(context.Cause(ctx), failed.join())}
 		}
+		if e, passes := lacking(err); e != nil && !passes {
+			return nil, err
+		}
 		if misfit := (*misfitError)(nil); topology.RefusesLogin(err) && !errors.As(err, &misfit) {
 			return nil, err
 		}
 		failed[in.ID] = err
-		after = l.Cluster.Suspect(in.ID, err)
+		if e, _ := lacking(err); e == nil {
+			after = l.Cluster.Suspect(in.ID, err)
+		}
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-timer.C:
@@ -271,7 +294,7 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	var err error
 	pg := l.ahead.take(ctx, in)
 	if pg == nil {
-		pg, err = pgconn.ConnectConfig(ctx, cfg)
+		pg, err = l.enter(ctx, cfg)
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrKilled) {

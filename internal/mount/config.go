@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/topology"
@@ -19,6 +20,9 @@ type Config struct {
 	Name string
 	// Login is how to dial and log in to an instance, and which user and database clients may ask for.
 	Login *pgconn.Config
+	// Credentials has what to log in with, in the place of Login's password; nil: Login's. One that is an io.Closer is closed
+	// whenever nothing holds on to the pool, and used again after that.
+	Credentials credentials.Provider
 	// OwnDial says that Login dials in a way of its own, so that nothing tells whether two pools lead to the same cluster.
 	OwnDial bool
 	// Want is the kind of instance that sessions need. Validate asks a connection that no topology vouches for whether it

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/topology"
 )
@@ -41,7 +42,9 @@ func NewPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{cfg: cfg, login: backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate), metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
+	login := backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate)
+	login.Credentials, login.HostPattern = cfg.Credentials, cfg.HostPattern
+	p := &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
 	if cfg.Lending != nil {
 		p.lender = newLender(p, *cfg.Lending)
 	}
@@ -79,6 +82,7 @@ func (p *Pool) Release() {
 		p.leave()
 		p.rest()
 		p.leave = nil
+		_ = credentials.Close(p.cfg.Credentials) // it only ends what is under way
 	}
 }
 

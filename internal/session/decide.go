@@ -159,6 +159,7 @@ func (s *Session) answerDecided(outcome func(i int) commit.Outcome, undecidedFro
 		}
 		status = wire.StatusIdle
 		switch {
+		case s.allAnswered(o):
 		case undecidedFrom >= 0 && segment >= undecidedFrom:
 			s.emitProblem(*s.undecided(s.cause))
 		case outcome(segment) == commit.Committed:

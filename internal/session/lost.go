@@ -333,7 +333,7 @@ func (s *Session) answerSegments(problem func(i int) *Problem) {
 		if !s.wasSent(o) {
 			break
 		}
-		answered = answered || o.flags&flagFailed != 0
+		answered = answered || o.flags&flagFailed != 0 || s.allAnswered(o)
 		if !answered {
 			s.emitProblem(*problem(segment))
 			answered = true
@@ -455,7 +455,7 @@ func (s *Session) finish(cause string, replay bool) (Verdict, bool) {
 	switch {
 	case last.flags&flagFailed != 0:
 	case last.kind == wire.Sync && s.ended:
-	case last.kind == wire.Query && last.flags&flagWrapped == 0 && last.commands > 0 && int(last.commands) == s.statementCount(last):
+	case s.allAnswered(last):
 	default:
 		return 0, false
 	}
@@ -496,6 +496,11 @@ func (s *Session) finished(status byte, cause string) {
 
 // sound reports whether the unit could be replayed if it must.
 func (s *Session) sound() bool { return s.mode == Full && s.replays < maxReplays && s.repeatable() }
+
+// allAnswered reports whether all statements of a Query have completed and only its ReadyForQuery is missing.
+func (s *Session) allAnswered(o op) bool {
+	return o.kind == wire.Query && o.flags&flagWrapped == 0 && o.commands > 0 && int(o.commands) == s.statementCount(o)
+}
 
 func (s *Session) statementCount(o op) (n int) {
 	s.statementsOf(o, func(sql string) {

@@ -26,6 +26,9 @@ type Config struct {
 	// TLS (sslnegotiation=direct) is accepted as well. With nil, a request for TLS is answered with 'N'.
 	TLS *tls.Config
 
+	// Guard says who authenticates a client; nil: always the server.
+	Guard Guard
+
 	// Logger is told at level Debug what the front does to its connections. Nil: none.
 	Logger *slog.Logger
 }

@@ -48,7 +48,9 @@ func (l *link) run() {
 	err := l.connect()
 	if err == nil {
 		down.Go(func() { l.pump(&l.down) })
-		err = l.greet()
+		if err = l.greet(); err == nil {
+			err = l.guard()
+		}
 		l.endGreeting()
 	}
 	if err == nil {

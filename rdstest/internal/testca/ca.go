@@ -17,7 +17,7 @@ import (
 // Certificates begin an hour ago, so that a clock that is a little behind accepts them, and outlive any run of tests.
 const (
 	validBefore = time.Hour
-	validAfter  = 7 * 24 * time.Hour
+	validAfter  = 90 * 24 * time.Hour
 )
 
 // CA signs certificates with a key of its own. It is immutable, and safe for concurrent use.
