@@ -132,8 +132,8 @@ type Watch string
 
 // When a cluster is watched.
 const (
-	WatchAlways Watch = ""     // as long as the pooler runs
-	WatchUsed   Watch = "used" // while there is a client
+	WatchAlways Watch = ""     // from the start
+	WatchUsed   Watch = "used" // from the first connection on
 )
 
 // VerifyClean is off or on.

@@ -87,13 +87,11 @@ func (s *Server) Run(ctx context.Context) error {
 	s.running = true
 	s.mu.Unlock()
 	cfg := s.cfg.Load()
-	if cfg.Cluster.Watch == WatchAlways {
-		own, err := s.pools.take(cfg, cfg.Cluster.Database.Conn.Database)
-		if err != nil {
-			return err
-		}
-		defer s.pools.leave(own)
+	own, err := s.pools.take(cfg, cfg.Cluster.Database.Conn.Database)
+	if err != nil {
+		return err
 	}
+	defer s.pools.leave(own)
 	defer s.unlisten()
 	if s.listeners == nil {
 		if err := s.Listen(ctx); err != nil {
@@ -203,16 +201,24 @@ func (s *Server) Stats() Stats {
 	return st
 }
 
-// Warm has a connection ready for the first client that comes for the cluster's own database. It makes sense while Run runs
-// and watches the cluster.
+// Warm has a connection ready for the first client that comes for the cluster's own database. It makes sense while Run runs.
 func (s *Server) Warm(ctx context.Context) error {
+	return s.warm(ctx, (*mount.Pool).Warm)
+}
+
+// WarmCredentials has the secret or the token ready that the first connection is logged in with, and opens no connection.
+func (s *Server) WarmCredentials(ctx context.Context) error {
+	return s.warm(ctx, (*mount.Pool).WarmCredentials)
+}
+
+func (s *Server) warm(ctx context.Context, how func(*mount.Pool, context.Context) error) error {
 	cfg := s.cfg.Load()
 	own, err := s.pools.take(cfg, cfg.Cluster.Database.Conn.Database)
 	if err != nil {
 		return err
 	}
 	defer s.pools.leave(own)
-	if err := own.pool.Warm(ctx); err != nil {
+	if err := how(own.pool, ctx); err != nil {
 		return fmt.Errorf("pooler: warm up: %w", err)
 	}
 	return nil
@@ -460,8 +466,8 @@ func (c *Config) mount(database string) (mount.Config, error) {
 	}
 	k := c.Cluster
 	m.Lending = &mount.Lending{
-		Until: k.WaitUntil,
-		Max:   k.PoolSize, MinIdle: k.MinPoolSize, BorrowTimeout: k.BorrowTimeout, Lifetime: max(0, k.ServerLifetime),
+		Until: k.WaitUntil, Lazy: k.Watch == WatchUsed,
+		Max: k.PoolSize, MinIdle: k.MinPoolSize, BorrowTimeout: k.BorrowTimeout, Lifetime: max(0, k.ServerLifetime),
 		IdleTimeout: max(0, k.ServerIdleTimeout), Statements: k.Statements, Whole: k.Mode == Session, Verify: k.VerifyClean == VerifyOn,
 	}
 	return m, nil

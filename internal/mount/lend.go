@@ -28,6 +28,8 @@ type Lending struct {
 	Statements int
 	// Whole has a session keep its upstream until it ends.
 	Whole bool
+	// Lazy has the cluster watched from the first upstream on, and not from when somebody holds the pool.
+	Lazy bool
 	// Verify has the server asked before each hand-over whether the upstream is as clean as it is taken to be.
 	Verify bool
 }

@@ -61,7 +61,9 @@ func (p *Pool) Hold() error {
 			return err
 		}
 		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
-		p.watch()
+		if p.lender == nil || !p.lender.cfg.Lazy {
+			p.watch()
+		}
 		if p.lender != nil {
 			p.lender.begin()
 		}

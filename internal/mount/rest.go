@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 
+	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -14,6 +15,17 @@ func (p *Pool) Warm(ctx context.Context) error {
 	}
 	p.lender.pass(x)
 	return nil
+}
+
+// WarmCredentials has what the first host is logged in to with, if that comes from a provider. Nothing is dialled but what the
+// provider dials.
+func (p *Pool) WarmCredentials(ctx context.Context) error {
+	if p.cfg.Credentials == nil {
+		return nil
+	}
+	first := p.login.Seeds()[0]
+	_, err := p.cfg.Credentials.Credential(ctx, credentials.Target{Host: first.Host, Port: first.Port, User: p.cfg.Login.User}, nil)
+	return err
 }
 
 // Rest closes the upstreams that nobody uses. If there are no others, the cluster is not watched either, until one is made

@@ -56,7 +56,7 @@ func (s *service) Serve() error { return s.server.Run(context.Background()) }
 
 func (s *service) Warm(ctx context.Context, w lambda.Warmth) error {
 	if w < lambda.WarmConnections {
-		return nil
+		return s.server.WarmCredentials(ctx)
 	}
 	return s.server.Warm(ctx)
 }
