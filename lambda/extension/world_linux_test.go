@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/fakelambda"
 )
@@ -150,21 +151,27 @@ func (l language) command(t testing.TB) (command, env []string) {
 // start makes a sandbox with the extension in front of a cluster, and a function.
 func start(t testing.TB, c *rdstest.Cluster, l language, cfg fakelambda.Config) *fakelambda.Sandbox {
 	t.Helper()
+	return startWith(t, name(c.AddressDSN(), t.Name()), l, cfg)
+}
+
+// startWith is start with a DSN.
+func startWith(t testing.TB, dsn string, l language, cfg fakelambda.Config) *fakelambda.Sandbox {
+	t.Helper()
 	command, env := l.command(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	address := ln.Addr().String()
 	must(t, ln.Close())
-	own, err := pgx.ParseConfig(c.AddressDSN())
+	own, err := driver.ParseConfig(dsn)
 	must(t, err)
 	// The two processes have the same environment in Lambda; here the shell tells them apart.
 	cfg.Extension = []string{"/bin/sh", "-c", testProcess + `=extension exec "$0"`, os.Args[0]}
 	cfg.Function = command
 	cfg.Env = append(append(env,
-		"FAIRLEAD_DSN="+name(c.AddressDSN(), t.Name()),
+		"FAIRLEAD_DSN="+dsn,
 		"FAIRLEAD_LISTEN="+address,
 		"FAIRLEAD_LOG_LEVEL=debug",
-		fmt.Sprintf("TEST_DSN=postgres://%s@%s/%s?sslmode=disable", own.User, address, own.Database),
+		fmt.Sprintf("TEST_DSN=postgres://%s@%s/%s?sslmode=disable", own.Conn.User, address, own.Conn.Database),
 	), cfg.Env...)
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
