@@ -186,7 +186,7 @@ func (w *Writer) encode(l *line, now time.Time) ([]byte, error) {
 		},
 	}
 	for _, kv := range l.attributes.ToSlice() {
-		fields[string(kv.Key)] = kv.Value.Emit()
+		fields[string(kv.Key)] = kv.Value.String()
 	}
 	maps.Copy(fields, l.values)
 	for name, value := range w.cfg.Dimensions {
