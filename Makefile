@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture boundaries mutations bench lint compat generate
+.PHONY: help setup demo test race torture boundaries mutations bench layer lint compat generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ test: setup ## every test
 	cd examples && $(GO) test ./...
 
 race: setup ## the tests of what runs concurrently, with the race detector
-	$(GO) test -race -short -timeout 15m ./driver ./topology ./credentials/... ./internal/session ./internal/backend ./rdstest/front
+	$(GO) test -race -short -timeout 15m ./driver ./topology ./credentials/... ./internal/session ./internal/backend ./rdstest/front ./lambda/...
 
 torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more
 	scripts/torture $(ARGS)
@@ -30,6 +30,9 @@ mutations: setup ## take each precaution out of a copy, and torture it until tha
 
 bench: setup ## what it costs and how fast it fails over, against pgx in the same run
 	scripts/bench
+
+layer: ## the Lambda layer, for arm64 and amd64: out/fairlead-lambda-*.zip
+	$(GO) run ./lambda/layer -out out
 
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

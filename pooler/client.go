@@ -274,13 +274,7 @@ func (c *client) readMessage(kind byte) ([]byte, error) {
 
 // cancel passes a CancelRequest on to the session that has the key, if there is one. The sender is not told.
 func (s *Server) cancel(pidAndKey []byte) {
-	s.pools.mu.Lock()
-	list := make([]*mount.Pool, 0, len(s.pools.open))
-	for _, p := range s.pools.open {
-		list = append(list, p.pool)
-	}
-	s.pools.mu.Unlock()
-	for _, p := range list {
+	for _, p := range s.pools.all() {
 		p.CancelRequest(context.Background(), pidAndKey)
 	}
 }
@@ -288,13 +282,32 @@ func (s *Server) cancel(pidAndKey []byte) {
 // look ends the client if it is idle for too long, or gone while its work goes on.
 func (c *client) look(now time.Time, limit time.Duration) {
 	since := c.waiting.Load()
-	switch {
-	case since < 0 && limit > 0 && now.Sub(time.Unix(0, -since)) > limit:
+	if since < 0 && limit > 0 && now.Sub(time.Unix(0, -since)) > limit {
 		c.leaveIfIdle("terminating connection due to idle_client_timeout")
-	case since > 0 && now.Sub(time.Unix(0, since)) > watchInterval && gone(c.raw):
-		c.mount.Abandon(context.Background())
-		c.cut()
 	}
+	c.leaveIfGone(watchInterval)
+}
+
+// leaveIfGone ends the client if it has waited for so long for its server, and is gone itself.
+func (c *client) leaveIfGone(waited time.Duration) {
+	since := c.waiting.Load()
+	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) {
+		c.abandon()
+	}
+}
+
+// abandonTime bounds how long the server is told that nobody waits for its answer any more.
+const abandonTime = 150 * time.Millisecond
+
+// abandon ends the client and what its server does for it, which would go on otherwise: a server looks at its client only when it
+// has something to say.
+func (c *client) abandon() {
+	if c.waiting.Load() > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
+		defer cancel()
+		c.mount.Abandon(ctx)
+	}
+	c.cut()
 }
 
 // leaveIfIdle ends the client with words of the server's, unless it is in a transaction or waits for an answer.

@@ -111,16 +111,30 @@ type Cluster struct {
 	// BorrowTimeout bounds a session's wait for a connection to become free; then it gets SQLSTATE 53300. Default
 	// DefaultBorrowTimeout.
 	BorrowTimeout time.Duration
+	// WaitUntil is when waits for a connection end early, asked when one begins: the zero time, and one that is past, are no
+	// end. Default nil: they do not.
+	WaitUntil func() time.Time
 	// ServerLifetime is how old a connection becomes. Default DefaultServerLifetime; negative: no end.
 	ServerLifetime time.Duration
 	// ServerIdleTimeout is how long a connection stays that nobody needs. Default DefaultServerIdleTimeout; negative: no end.
 	ServerIdleTimeout time.Duration
+	// Watch is when the cluster is watched, which takes a connection. Default WatchAlways.
+	Watch Watch
 	// Statements bounds the prepared statements of a connection. Default DefaultStatements.
 	Statements int
 	// VerifyClean asks the server before each hand-over whether its connection is as clean as it is taken to be. It costs
 	// several round trips, and is for tests.
 	VerifyClean VerifyClean
 }
+
+// Watch is when a cluster is watched.
+type Watch string
+
+// When a cluster is watched.
+const (
+	WatchAlways Watch = ""     // from the start
+	WatchUsed   Watch = "used" // from the first connection on
+)
 
 // VerifyClean is off or on.
 type VerifyClean string
@@ -153,6 +167,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case k.Mode != Transaction && k.Mode != Session:
 		return c, fmt.Errorf("pooler: mode %q is not known: transaction and session are", k.Mode)
+	case k.Watch != WatchAlways && k.Watch != WatchUsed:
+		return c, fmt.Errorf("pooler: watch %q is not known: used is", k.Watch)
 	case k.PoolSize < 1:
 		return c, fmt.Errorf("pooler: pool size %d: at least 1 is needed", k.PoolSize)
 	case k.MinPoolSize < 0 || k.MinPoolSize > k.PoolSize:

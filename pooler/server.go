@@ -27,9 +27,13 @@ type Server struct {
 	mu       sync.Mutex
 	clients  map[*client]struct{}
 	draining bool
+	running  bool
 	drained  chan struct{} // closed when draining and there is no client any more
-	addrs    []net.Addr
-	up       chan struct{} // closed once all listeners accept
+
+	listeners []net.Listener
+	up        chan struct{}        // closed once clients can come
+	ending    chan context.Context // of Shutdown; capacity 1
+	over      chan struct{}        // closed when Run has returned
 }
 
 // New returns a Server that does nothing yet.
@@ -44,6 +48,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		log: cfg.Logger, clients: make(map[*client]struct{}), drained: make(chan struct{}), up: make(chan struct{}),
+		ending: make(chan context.Context, 1), over: make(chan struct{}),
 		pools: pools{open: make(map[string]*shared)},
 	}
 	if s.log == nil {
@@ -54,34 +59,49 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run serves clients until ctx ends. Then nobody is let in any more; Run returns when the transactions that are open are
-// over, or after DrainTimeout. It is called once.
+// Listen opens the addresses at which clients come in; they wait until Run. Run does it too, if nobody has.
+func (s *Server) Listen(ctx context.Context) error {
+	for _, l := range s.cfg.Load().Listeners {
+		ln, err := listen(ctx, l)
+		if err != nil {
+			s.unlisten()
+			return err
+		}
+		s.listeners = append(s.listeners, ln)
+	}
+	close(s.up)
+	return nil
+}
+
+func (s *Server) unlisten() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+}
+
+// Run serves clients until ctx ends, or Shutdown is called. Then nobody is let in any more; Run returns when the
+// transactions that are open are over, or after DrainTimeout. It is called once.
 func (s *Server) Run(ctx context.Context) error {
+	defer close(s.over)
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
 	cfg := s.cfg.Load()
 	own, err := s.pools.take(cfg, cfg.Cluster.Database.Conn.Database)
 	if err != nil {
 		return err
 	}
 	defer s.pools.leave(own)
-	var listeners []net.Listener
-	defer func() {
-		for _, l := range listeners {
-			_ = l.Close()
-		}
-	}()
-	for _, l := range cfg.Listeners {
-		ln, err := listen(ctx, l)
-		if err != nil {
+	defer s.unlisten()
+	if s.listeners == nil {
+		if err := s.Listen(ctx); err != nil {
 			return err
 		}
-		listeners = append(listeners, ln)
-		s.addrs = append(s.addrs, ln.Addr())
 	}
-	close(s.up)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var accepting sync.WaitGroup
-	for i, ln := range listeners {
+	for i, ln := range s.listeners {
 		accepting.Go(func() { s.accept(ctx, ln, &cfg.Listeners[i]) })
 		s.log.Info("listening", "address", ln.Addr().String(), "login", string(cfg.Listeners[i].Login), "mode", string(cfg.Cluster.Mode),
 			"pool_size", cfg.Cluster.PoolSize)
@@ -91,14 +111,37 @@ func (s *Server) Run(ctx context.Context) error {
 		defer close(watched)
 		s.watch(ctx)
 	}()
-	<-ctx.Done()
-	for _, l := range listeners {
-		_ = l.Close()
+	var until context.Context
+	select {
+	case until = <-s.ending:
+	case <-ctx.Done():
+		var over context.CancelFunc
+		until, over = context.WithTimeout(context.Background(), cfg.DrainTimeout)
+		defer over()
 	}
+	cancel()
+	s.unlisten()
 	accepting.Wait()
-	s.drain(cfg.DrainTimeout)
+	s.drain(until)
 	<-watched
 	return nil
+}
+
+// Shutdown has Run end, and waits for that. Transactions that are open when ctx ends are cut off. Without Run it closes
+// what Listen has opened.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
+	if !running {
+		s.unlisten()
+		return
+	}
+	select {
+	case s.ending <- ctx:
+	default: // it ends already
+	}
+	<-s.over
 }
 
 // Addrs are the addresses at which clients come in, in the order of the Config's listeners. It waits until they do, or ctx
@@ -106,7 +149,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Addrs(ctx context.Context) ([]net.Addr, error) {
 	select {
 	case <-s.up:
-		return s.addrs, nil
+		addrs := make([]net.Addr, len(s.listeners))
+		for i, l := range s.listeners {
+			addrs[i] = l.Addr()
+		}
+		return addrs, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -116,6 +163,10 @@ func (s *Server) Addrs(ctx context.Context) ([]net.Addr, error) {
 type Stats struct {
 	// Clients are those that are connected.
 	Clients int
+	// Busy are those of them that log in, have something in flight or a transaction open, and LastUse is when one of them
+	// last began to wait, for its server or its client; the zero time if there is none.
+	Busy    int
+	LastUse time.Time
 	// Open server connections, those of them that nobody uses, and the sessions that wait for one.
 	Open, Idle, Waiting int
 	// Borrowed counts how often a session was given a connection, Timeouts how often none became free in time, and Unclean the
@@ -125,9 +176,17 @@ type Stats struct {
 
 // Stats is a look at the Server.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	st := Stats{Clients: len(s.clients)}
-	s.mu.Unlock()
+	var st Stats
+	for _, c := range s.all() {
+		st.Clients++
+		since := c.waiting.Load()
+		if since >= 0 || !c.mount.Idle() {
+			st.Busy++
+		}
+		if at := time.Unix(0, max(since, -since)); since != 0 && at.After(st.LastUse) {
+			st.LastUse = at
+		}
+	}
 	s.pools.mu.Lock()
 	defer s.pools.mu.Unlock()
 	for _, p := range s.pools.open {
@@ -140,6 +199,45 @@ func (s *Server) Stats() Stats {
 		st.Unclean += l.Unclean
 	}
 	return st
+}
+
+// Warm has a connection ready for the first client that comes for the cluster's own database. It makes sense while Run runs.
+func (s *Server) Warm(ctx context.Context) error {
+	return s.warm(ctx, (*mount.Pool).Warm)
+}
+
+// WarmCredentials has the secret or the token ready that the first connection is logged in with, and opens no connection.
+func (s *Server) WarmCredentials(ctx context.Context) error {
+	return s.warm(ctx, (*mount.Pool).WarmCredentials)
+}
+
+func (s *Server) warm(ctx context.Context, how func(*mount.Pool, context.Context) error) error {
+	cfg := s.cfg.Load()
+	own, err := s.pools.take(cfg, cfg.Cluster.Database.Conn.Database)
+	if err != nil {
+		return err
+	}
+	defer s.pools.leave(own)
+	if err := how(own.pool, ctx); err != nil {
+		return fmt.Errorf("pooler: warm up: %w", err)
+	}
+	return nil
+}
+
+// Rest closes the connections that no session uses. Of a cluster that has no others, nothing is watched either until a session
+// needs it. Clients stay.
+func (s *Server) Rest() {
+	for _, p := range s.pools.all() {
+		p.Rest()
+	}
+}
+
+// Tidy looks at the connections that no session uses, without a word to their servers, and closes those that have ended. It is
+// done once a second; who knows that much can have happened at once, such as in a freeze, has it done at once.
+func (s *Server) Tidy() {
+	for _, p := range s.pools.all() {
+		p.Tidy()
+	}
 }
 
 func listen(ctx context.Context, l Listener) (net.Listener, error) {
@@ -224,36 +322,41 @@ func (s *Server) left(c *client) {
 	}
 }
 
-// drain ends clients as they become idle, and after the timeout all of them.
-func (s *Server) drain(timeout time.Duration) {
+// drain ends clients as they become idle, and at the end of ctx all of them.
+func (s *Server) drain(ctx context.Context) {
 	s.mu.Lock()
 	s.draining = true
 	if len(s.clients) == 0 {
 		close(s.drained)
 	}
 	s.mu.Unlock()
-	deadline := time.NewTimer(timeout)
-	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		var leaving sync.WaitGroup
 		for _, c := range s.all() {
 			c.leaveIfIdle("terminating connection: the pooler is shutting down")
+			if c.waiting.Load() > 0 {
+				leaving.Go(func() { c.leaveIfGone(0) })
+			}
 		}
+		leaving.Wait()
 		select {
 		case <-s.drained:
 			return
 		case <-tick.C:
 			continue
-		case <-deadline.C:
+		case <-ctx.Done():
 		}
 		break
 	}
 	rest := s.all()
-	s.log.Warn("clients are cut off: their transactions are not over", "clients", len(rest), "drain_timeout", timeout)
+	s.log.Warn("clients are cut off: their transactions are not over", "clients", len(rest))
+	var cutting sync.WaitGroup
 	for _, c := range rest {
-		c.cut()
+		cutting.Go(c.abandon)
 	}
+	cutting.Wait()
 	<-s.drained
 }
 
@@ -298,6 +401,16 @@ type shared struct {
 	database string
 	pool     *mount.Pool
 	users    int
+}
+
+func (p *pools) all() []*mount.Pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*mount.Pool, 0, len(p.open))
+	for _, s := range p.open {
+		list = append(list, s.pool)
+	}
+	return list
 }
 
 // take returns the pool of a database, which is there until the last one leaves it.
@@ -353,6 +466,7 @@ func (c *Config) mount(database string) (mount.Config, error) {
 	}
 	k := c.Cluster
 	m.Lending = &mount.Lending{
+		Until: k.WaitUntil, Lazy: k.Watch == WatchUsed,
 		Max: k.PoolSize, MinIdle: k.MinPoolSize, BorrowTimeout: k.BorrowTimeout, Lifetime: max(0, k.ServerLifetime),
 		IdleTimeout: max(0, k.ServerIdleTimeout), Statements: k.Statements, Whole: k.Mode == Session, Verify: k.VerifyClean == VerifyOn,
 	}

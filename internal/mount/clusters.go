@@ -27,7 +27,7 @@ type sharedCluster struct {
 	pools []*Pool
 }
 
-// join attaches a pool to its cluster, which is opened for the first and closed after the last.
+// join takes a pool to its cluster, which is opened for the first and closed after the last.
 func (s *clusterSet) join(p *Pool) (shared *sharedCluster, leave func(), err error) {
 	key := p.ClusterKey()
 	s.mu.Lock()
@@ -42,7 +42,6 @@ func (s *clusterSet) join(p *Pool) (shared *sharedCluster, leave func(), err err
 	shared.mu.Lock()
 	shared.pools = append(shared.pools, p)
 	shared.mu.Unlock()
-	release := shared.cluster.Attach(topology.NewPostgresProber(p.cfg.Topology, p.login.Probe))
 	return shared, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -54,7 +53,6 @@ func (s *clusterSet) join(p *Pool) (shared *sharedCluster, leave func(), err err
 			delete(s.open, key)
 			shared.registry.Stop()
 		}
-		release()
 	}, nil
 }
 

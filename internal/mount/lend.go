@@ -20,12 +20,16 @@ type Lending struct {
 	Max, MinIdle int
 	// BorrowTimeout bounds the wait for an upstream to become free.
 	BorrowTimeout time.Duration
+	// Until is when waits end early, the zero time or one that is past for not at all; nil for never.
+	Until func() time.Time
 	// Lifetime is how old an upstream becomes, IdleTimeout how long one stays that nobody needs; 0 for no end.
 	Lifetime, IdleTimeout time.Duration
 	// Statements bounds the prepared statements of an upstream.
 	Statements int
 	// Whole has a session keep its upstream until it ends.
 	Whole bool
+	// Lazy has the cluster watched from the first upstream on, and not from when somebody holds the pool.
+	Lazy bool
 	// Verify has the server asked before each hand-over whether the upstream is as clean as it is taken to be.
 	Verify bool
 }
@@ -158,7 +162,8 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	l.mu.Unlock()
 
 	begun := time.Now()
-	timer := time.NewTimer(l.cfg.BorrowTimeout)
+	limit := l.bounded(l.cfg.BorrowTimeout)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var err error
 	select {
@@ -189,7 +194,7 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	}
 	return nil, &refusal{session.Problem{
 		Code:    "53300",
-		Message: fmt.Sprintf("fairlead: no server connection became free within %v (connection_borrow_timeout)", l.cfg.BorrowTimeout),
+		Message: fmt.Sprintf("fairlead: no server connection became free within %v (connection_borrow_timeout)", limit),
 		Detail:  fmt.Sprintf("All %d connections of the pool are in use, and %d other clients wait for one.", open, waiting),
 		Hint:    "Look for transactions that stay open and for sessions that are pinned, or let the pool have more connections. Nothing was run.",
 	}}
@@ -246,8 +251,9 @@ func (l *lender) takeIdle(settings string) *lent {
 
 // make logs in; its caller has counted the upstream as open.
 func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.pool.cfg.FailoverTimeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, l.bounded(l.pool.cfg.FailoverTimeout), errTimeout)
 	defer cancel()
+	l.pool.watch()
 	up, err := l.pool.login.Connect(ctx, after, &l.mu)
 	if err != nil {
 		l.pass(nil)
@@ -257,6 +263,17 @@ func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error)
 	l.stats.Borrowed++
 	l.mu.Unlock()
 	return &lent{up: up, memory: session.NewMemory(up.Params)}, nil
+}
+
+// bounded is how long a wait may take that may take so long by itself.
+func (l *lender) bounded(d time.Duration) time.Duration {
+	if l.cfg.Until == nil {
+		return d
+	}
+	if left := time.Until(l.cfg.Until()); left > 0 {
+		return min(d, left)
+	}
+	return d
 }
 
 // own makes somebody's lock the one that guards the upstream. It is held.
@@ -365,13 +382,31 @@ func (l *lender) wants() bool {
 	return true
 }
 
+// Tidy closes the idle upstreams that have nothing more to say than their end, or are too old.
+func (p *Pool) Tidy() { p.lender.closeIdle() }
+
+// closeAll closes all idle upstreams, and returns how many others there are.
+func (l *lender) closeAll() int {
+	l.mu.Lock()
+	idle := l.idle
+	l.idle = nil
+	l.open -= len(idle)
+	left := l.open
+	l.mu.Unlock()
+	for _, x := range idle {
+		x.up.Close(false)
+	}
+	return left
+}
+
 func (l *lender) closeIdle() {
 	now := time.Now()
 	var old []*lent
 	l.mu.Lock()
 	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
 		spare := l.open-len(old) > l.cfg.MinIdle
-		if x.up.Killed() != nil || l.cfg.Lifetime > 0 && now.Sub(x.up.Since) > l.cfg.Lifetime ||
+		// What a server says unasked is mostly its end.
+		if x.up.Killed() != nil || x.up.Readable() || l.cfg.Lifetime > 0 && now.Sub(x.up.Since) > l.cfg.Lifetime ||
 			spare && l.cfg.IdleTimeout > 0 && now.Sub(x.idleSince) > l.cfg.IdleTimeout {
 			old = append(old, x)
 			return true

@@ -31,6 +31,9 @@ type Pool struct {
 	mu      sync.Mutex
 	holders int
 	leave   func() // lets go of the cluster
+
+	watching sync.Mutex
+	unwatch  func() // ends the watch over the cluster; nil: there is none; guarded by watching
 }
 
 // NewPool returns a Pool that holds on to nothing yet.
@@ -58,6 +61,9 @@ func (p *Pool) Hold() error {
 			return err
 		}
 		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
+		if p.lender == nil || !p.lender.cfg.Lazy {
+			p.watch()
+		}
 		if p.lender != nil {
 			p.lender.begin()
 		}
@@ -76,6 +82,7 @@ func (p *Pool) Release() {
 		}
 		p.login.Rest()
 		p.leave()
+		p.rest()
 		p.leave = nil
 		_ = credentials.Close(p.cfg.Credentials) // it only ends what is under way
 	}
