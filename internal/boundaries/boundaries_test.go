@@ -40,7 +40,7 @@ func TestWorkIsWhatItsCallerWasTold(t *testing.T) {
 					}
 				}
 			}
-			for _, want := range []string{"unseen", "committed"} {
+			for _, want := range []string{"replayed", "committed"} {
 				if !seen[want] {
 					t.Errorf("no cut was %q: there were %v", want, seen)
 				}
