@@ -65,11 +65,13 @@ func (m *Conn) setBase(name, value string) {
 	m.s.SetBase(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value)))
 }
 
-// startupProblem is what a client is told that could not be given a server.
+// startupProblem is what a client is told that could not be given a server; nothing when there is no error.
 func startupProblem(ctx context.Context, err error) (code, message string) {
 	var refused *refusal
 	var pg *pgconn.PgError
 	switch {
+	case err == nil:
+		return "", ""
 	case errors.As(err, &refused):
 		if refused.Code == session.CodeStateLost {
 			return "22023", "fairlead: startup parameters: " + refused.Detail

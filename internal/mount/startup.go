@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/internal/session"
@@ -147,7 +149,8 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 		if name == "options" || name == "replication" {
 			return "0A000", fmt.Sprintf("fairlead: the startup parameter %q can be set in fairlead's own DSN only", name)
 		}
-		set := fmt.Sprintf("SET %s TO '%s'", pgIdentifier(name), strings.ReplaceAll(value, "'", "''"))
+		// Unlike SET, set_config takes a list as it stands in a startup packet.
+		set := fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value))
 		m.s.Set(strings.ToLower(name), set)
 		sql.WriteString(set + ";")
 	}
@@ -160,19 +163,23 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 	m.mu.Unlock()
 	_, err := u.Query(ctx, sql.String())
 	m.mu.Lock()
+	if pg := (*pgconn.PgError)(nil); err == nil || errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" || m.up != u {
+		return startupProblem(ctx, err)
+	}
+	// The upstream was lost. Another one comes with the settings.
+	m.up = nil
+	u.Close(true)
+	m.ticket = m.pool.login.Cluster.Suspect(u.Instance.ID, err)
+	up, err := m.attach(ctx)
 	if err != nil {
-		return session.CodeNoUpstream, "fairlead: startup parameters: " + err.Error()
+		return startupProblem(ctx, err)
 	}
+	if m.closed {
+		up.Close(true)
+		return session.CodeNoUpstream, "closed"
+	}
+	m.up, m.pid = up, up.PID
 	return "", ""
-}
-
-// pgIdentifier quotes the parts of a parameter's name: "app.tenant" is two.
-func pgIdentifier(name string) string {
-	parts := strings.Split(name, ".")
-	for i, part := range parts {
-		parts[i] = `"` + strings.ReplaceAll(part, `"`, `""`) + `"`
-	}
-	return strings.Join(parts, ".")
 }
 
 func (m *Conn) refuseStartup(p []byte, code, message string) (int, error) {

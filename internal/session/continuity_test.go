@@ -71,6 +71,7 @@ func TestOnlyWhatMayHaveAnEffectIsGivenEvidence(t *testing.T) {
 	}{
 		{"COMMIT after a write", "insert into t values (1)", []pgproto3.FrontendMessage{query("commit")}, "cpbecSQ"},
 		{"END after a write", "insert into t values (1)", []pgproto3.FrontendMessage{query(" /* x */ END ;")}, "cpbecSQ"},
+		{"COMMIT AND CHAIN after a write", "insert into t values (1)", []pgproto3.FrontendMessage{query("commit and chain")}, "cpbecSQ"},
 		{"COMMIT after a read", "select a from t", []pgproto3.FrontendMessage{query("commit")}, "Q"},
 		{"ROLLBACK", "insert into t values (1)", []pgproto3.FrontendMessage{query("rollback")}, "Q"},
 		{"COMMIT in a string with more", "insert into t values (1)", []pgproto3.FrontendMessage{query("commit; select 1")}, "Q"},
@@ -506,4 +507,23 @@ func TestTheKeyStandsInTheInjectedMessages(t *testing.T) {
 		strings.TrimLeft(string(params[1]), "0") != "1" || strings.Trim(string(params[2]), "0") != "" {
 		t.Errorf("parameters %q", params)
 	}
+}
+
+func TestACommitAndChainInFlightIsDecided(t *testing.T) {
+	s := marking(t)
+	inTransaction(t, s)
+	client(t, s, query("commit and chain"))
+	server(t, s, append(marked(), ready('T'))...)
+	if v, _ := s.Lost("gone"); v != Resolve {
+		t.Fatal("not to be decided: ", v)
+	}
+	s.Doubt()
+	s.Decided(commit.Committed)
+	if v, _ := s.Settle(); v != Answered {
+		t.Fatal(v)
+	}
+	expectWords(t, "the commit", words(t, s.TakeOut()), "COMMIT ZT")
+	// The transaction behind it was lost, and had done nothing.
+	client(t, s, query("insert into t values (2)"))
+	expectWords(t, "what follows", words(t, s.TakeOut()), "ERROR 40001 ZE")
 }

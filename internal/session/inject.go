@@ -146,7 +146,7 @@ func (s *Session) injectQuery(w *pass, at, start int, msg []byte, n nature) (fla
 	switch {
 	case !s.probing() || s.copyIn:
 		return 0
-	case n.kind == sqltext.Commit && n.single && s.status == wire.StatusTransaction && !s.Busy() && s.unitDirty:
+	case (n.kind == sqltext.Commit || n.kind == sqltext.CommitChain) && n.single && s.status == wire.StatusTransaction && !s.Busy() && s.unitDirty:
 		w.insert(at, s.gather(), msgSync)
 		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
 		s.push(op{kind: opProbeSync, start: int32(start), end: int32(start)})
