@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"net"
@@ -59,7 +60,7 @@ func (c *Config) mounts() (*mount.Pool, error) {
 		Max: c.MaxUpstreams, BorrowTimeout: c.BorrowTimeout, Lifetime: upstreamLifetime, IdleTimeout: upstreamIdle, Statements: upstreamStatements,
 	}
 	fresh, err := mount.NewPool(m)
-	if err != nil || m.OwnDial || m.OnFailover != nil || c.Credentials != nil {
+	if err != nil || m.OwnDial || m.OnFailover != nil || c.Credentials != nil || c.ownCertificates() {
 		return fresh, err // nothing tells whether two of those are the same
 	}
 	return lending.share(c.lendingKey(fresh), fresh), nil
@@ -93,7 +94,10 @@ func (l *lenders) share(key [sha256.Size]byte, fresh *mount.Pool) *mount.Pool {
 
 // lendingKey is equal for Configs that can share connections: in whatever a server or a session could tell apart they agree.
 func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
-	text := p.ClusterKey()
+	text := p.ClusterKey() + "\x00" + c.rest + tlsKey(c.Conn.TLSConfig)
+	for _, f := range c.Conn.Fallbacks {
+		text += tlsKey(f.TLSConfig)
+	}
 	for _, param := range params {
 		text += "\x00" + param.get(c)
 	}
@@ -103,6 +107,26 @@ func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
 	}
 	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.AWS, c.Logger, c.MeterProvider)
 	return sha256.Sum256([]byte(text))
+}
+
+// ownCertificates reports whether a function has the client's certificates.
+func (c *Config) ownCertificates() bool {
+	own := func(t *tls.Config) bool { return t != nil && t.GetClientCertificate != nil }
+	return own(c.Conn.TLSConfig) || slices.ContainsFunc(c.Conn.Fallbacks, func(f *pgconn.FallbackConfig) bool { return own(f.TLSConfig) })
+}
+
+// tlsKey tells apart who one is by TLS, and whom one believes.
+func tlsKey(t *tls.Config) string {
+	if t == nil {
+		return "\x00"
+	}
+	key := fmt.Sprintf("\x00%s %v", t.ServerName, t.InsecureSkipVerify)
+	for _, cert := range t.Certificates {
+		for _, raw := range cert.Certificate {
+			key += fmt.Sprintf(" %x", sha256.Sum256(raw))
+		}
+	}
+	return key
 }
 
 // Mount is for Fairlead's own pooler: it is what a mount needs of the Config.

@@ -112,8 +112,34 @@ func (s *server) stop(ctx context.Context, p *process, mode ShutdownMode) error 
 	return p.wait(ctx)
 }
 
-// reload lets the server read its configuration again; a frozen one does so when it is thawed.
+// reload lets the server read its configuration again; a frozen one does so when it is thawed. One that has only just been
+// started has no handler for the signal yet, which would end it: it gets it as soon as it has written its lock file.
 func (s *server) reload(p *process) error {
+	if s.up(p) {
+		return hangUp(p)
+	}
+	go func() { // ends with the process at the latest
+		tick := time.NewTicker(pollInterval)
+		defer tick.Stop()
+		for !s.up(p) {
+			select {
+			case <-p.gone:
+				return
+			case <-tick.C:
+			}
+		}
+		_ = hangUp(p) // it is gone, or it reads
+	}()
+	return nil
+}
+
+// up reports whether the process has got so far as to write its lock file.
+func (s *server) up(p *process) bool {
+	lock, err := os.ReadFile(filepath.Join(s.data(), "postmaster.pid"))
+	return err == nil && strings.HasPrefix(string(lock), strconv.Itoa(p.pid)+"\n")
+}
+
+func hangUp(p *process) error {
 	if err := syscall.Kill(p.pid, syscall.SIGHUP); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}

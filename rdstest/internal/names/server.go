@@ -15,10 +15,11 @@ const startAttempts = 20
 
 // Server answers on one loopback address, over UDP and TCP on the same port. It is safe for concurrent use.
 type Server struct {
-	addr    string
-	servers []*dns.Server
-	served  chan error // one result of each of servers
-	records records
+	addr     string
+	resolver *net.Resolver // one, since pools tell clusters apart by it
+	servers  []*dns.Server
+	served   chan error // one result of each of servers
+	records  records
 }
 
 // Start listens on a free port of 127.0.0.1 and answers until Close.
@@ -28,6 +29,7 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{addr: packets.LocalAddr().String()}
+	s.resolver = resolverAt(s.addr)
 	s.servers = []*dns.Server{
 		{PacketConn: packets, Handler: s},
 		{Listener: streams, Handler: s},
@@ -70,12 +72,14 @@ func (s *Server) Close() error {
 }
 
 // Resolver asks this server alone, whatever the machine's own configuration says.
-func (s *Server) Resolver() *net.Resolver {
+func (s *Server) Resolver() *net.Resolver { return s.resolver }
+
+func resolverAt(addr string) *net.Resolver {
 	return &net.Resolver{
 		PreferGo: true,
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			d := net.Dialer{Timeout: 5 * time.Second}
-			return d.DialContext(ctx, network, s.addr)
+			return d.DialContext(ctx, network, addr)
 		},
 	}
 }
