@@ -171,7 +171,12 @@ func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config 
 // log in with is no sign that the instance is gone.
 func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.Addr) (*pgconn.PgConn, error) {
 	cfg := l.config(ep, addrs)
+	own := cfg.RuntimeParams
 	cfg.RuntimeParams = map[string]string{"application_name": "fairlead-topology"}
+	// The server is to end this one too when its process stands still.
+	if timeout, ok := own["idle_session_timeout"]; ok {
+		cfg.RuntimeParams["idle_session_timeout"] = timeout
+	}
 	pg, err := l.enter(ctx, cfg)
 	switch e, passes := lacking(err); {
 	case passes:

@@ -234,10 +234,10 @@ func admin(t testing.TB, c *rdstest.Cluster, query string, args ...any) (n int) 
 	return n
 }
 
-// connections counts those of the test's extension.
+// connections counts those of the test's extension, and those that watch the cluster: there is one extension at a time.
 func connections(t testing.TB, c *rdstest.Cluster) int {
 	t.Helper()
-	return admin(t, c, "select count(*) from pg_stat_activity where application_name = $1", short(t.Name()))
+	return admin(t, c, "select count(*) from pg_stat_activity where application_name in ($1, 'fairlead-topology')", short(t.Name()))
 }
 
 // eventually waits for what follows by itself.
