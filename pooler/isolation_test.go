@@ -171,10 +171,13 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 			f(t, sessions[i])
 		}
 		names := rapid.SampledFrom([]string{"p", "q", "Q r"})
-		texts := rapid.SampledFrom([]string{
+		kept := []string{
 			"select $1::text || current_setting('application_name')", "select * from t, (select $1::text) x", "insert into shared_t(v) select length($1) returning v",
-			"select '02/03/2004'::date, $1::text", "select $1::text from pg_sleep(0)", "select no_such_column, $1::text",
-		})
+			"select $1::text from pg_sleep(0)", "select no_such_column, $1::text",
+		}
+		// A literal that DateStyle reads is read anew when a statement is prepared on another connection: see the limits in
+		// docs/pooler.md. Without a name it is not kept for that.
+		keptTexts, texts := rapid.SampledFrom(kept), rapid.SampledFrom(append(kept, "select '02/03/2004'::date, $1::text"))
 		acts := map[string]func(*rapid.T, *twins){
 			"look": func(t *rapid.T, w *twins) { w.query(t, lookAtSettings) },
 			"set": func(t *rapid.T, w *twins) {
@@ -201,7 +204,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 				w.query(t, sql)
 			},
 			"prepare": func(t *rapid.T, w *twins) {
-				name, sql := names.Draw(t, "name"), texts.Draw(t, "text")
+				name, sql := names.Draw(t, "name"), keptTexts.Draw(t, "text")
 				w.both(t, "prepare "+name+": "+sql, func(ctx context.Context, c *pgconn.PgConn) string {
 					d, err := c.Prepare(ctx, name, sql, nil)
 					var b strings.Builder
@@ -253,7 +256,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 				if w.alone.TxStatus() == 'E' {
 					return // pgx ends a pipeline differently there
 				}
-				name, sql := names.Draw(t, "name"), texts.Draw(t, "text")
+				name, sql := names.Draw(t, "name"), keptTexts.Draw(t, "text")
 				w.both(t, "segments "+name+": "+sql, func(ctx context.Context, c *pgconn.PgConn) string {
 					p := c.StartPipeline(ctx)
 					p.SendDeallocate(name)
