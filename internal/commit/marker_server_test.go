@@ -83,6 +83,7 @@ func TestAResolverWaitsForTheOldTransaction(t *testing.T) {
 		for _, end := range []string{"commit", "rollback"} {
 			t.Run(isolation+" "+end, func(t *testing.T) {
 				old := w.app(w.Writer())
+				old.run("set statement_timeout = 0; set lock_timeout = 0") // they are there for the resolver
 				old.run("begin isolation level " + isolation + " read write; insert into t values ('x')")
 				e := old.inject(commit.Marker, newKey())
 
