@@ -1,0 +1,243 @@
+package mount
+
+import (
+	"errors"
+	"io"
+	"net"
+
+	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/session"
+)
+
+// Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
+// as leave to do the work again.
+func (m *Conn) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	if m.up == nil && m.pool.lender != nil {
+		m.borrowNow(p)
+	}
+	u := m.up
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
+		defer m.mu.Unlock()
+		return m.slowWrite(p)
+	}
+	mark := m.s.Mark()
+	out := m.s.Client(p)
+	if out.Special() || m.lent != nil && !m.s.Busy() {
+		defer m.mu.Unlock()
+		done, err := m.pass(p, out, mark)
+		return m.goOn(p, done, err)
+	}
+	m.s.Sent()
+	u.Begin()
+	m.mu.Unlock()
+	none, err := u.Write(out.Body)
+	if err == nil {
+		return len(p), nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	done, err := m.writeFailed(p, u, mark, none, err)
+	return m.goOn(p, done, err)
+}
+
+// goOn writes what the first part of a write has left. mu is held.
+func (m *Conn) goOn(p []byte, done int, err error) (int, error) {
+	if err != nil || done == len(p) {
+		return done, err
+	}
+	n, err := m.slowWrite(p[done:])
+	return done + n, err
+}
+
+// slowWrite is Write when something stands in the way of the fast path. mu is held.
+func (m *Conn) slowWrite(p []byte) (int, error) {
+	for done := 0; ; {
+		for m.gate || m.writing {
+			if err := m.wait(writes); err != nil {
+				return done, err
+			}
+		}
+		switch {
+		case m.closed:
+			return done, net.ErrClosed
+		case !m.ready:
+			return m.startup(p)
+		case m.given:
+			m.sayGoodbye(p[done:])
+			return len(p), nil
+		}
+		if m.pool.lender != nil && m.up == nil && m.s.NeedsNoServer(p[done:]) {
+			if out := m.s.Client(p[done:]); out.End {
+				m.terminate()
+			}
+			return len(p), nil
+		}
+		m.first = p[done:]
+		err := m.prepareToWrite(p[done:])
+		m.first = nil
+		if err != nil {
+			return done, err
+		}
+		switch {
+		case m.end != nil:
+			return done, m.end
+		case m.gate || m.writing || m.closed || m.given:
+			continue
+		case m.doubt:
+			m.stillWriter()
+			continue
+		case m.confirm:
+			m.confirmAck()
+			continue
+		case !m.s.Answering() && (m.up == nil || m.s.Waits()):
+			continue
+		}
+		n, err := m.dispatch(p[done:])
+		if done += n; err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}
+
+// prepareToWrite sees to it that there is an upstream, and that it has the statements that p uses.
+func (m *Conn) prepareToWrite(p []byte) error {
+	if m.up != nil {
+		if cause := m.up.Killed(); cause != nil {
+			m.lose(cause)
+		} else if m.up.Stale() {
+			m.peek()
+		}
+	}
+	if m.up == nil && m.end == nil && !m.given && !m.s.Answering() {
+		if err := m.resume(writes); err != nil {
+			return err
+		}
+	}
+	if m.up != nil && m.s.Waits() && !m.doubt && !m.confirm {
+		if err := m.catchUp(); err != nil {
+			return err
+		}
+	}
+	if m.tracks && m.up != nil && m.s.Opaque() && m.s.Idle() {
+		return m.readBack()
+	}
+	if m.up != nil && !m.s.Waits() && !m.doubt && !m.confirm {
+		if missing := m.s.Missing(p); missing != nil {
+			return m.prepare(missing)
+		}
+	}
+	return nil
+}
+
+// sayGoodbye passes on the Terminate of a client that has given up, so that what it canceled ends and its reads do.
+func (m *Conn) sayGoodbye(p []byte) {
+	u := m.up
+	if u == nil || !m.s.Busy() {
+		m.terminate()
+		return
+	}
+	m.mu.Unlock()
+	_, err := u.Write(p)
+	m.mu.Lock()
+	if err != nil && m.up == u {
+		m.lose(lossOf(u, err))
+	}
+}
+
+// dispatch gives what the client wrote to the session, and to the upstream what comes out. It returns how much of p that
+// was. mu is held.
+func (m *Conn) dispatch(p []byte) (int, error) {
+	mark := m.s.Mark()
+	return m.pass(p, m.s.Client(p), mark)
+}
+
+// pass does with what the client wrote what its out says. mu is held.
+func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
+	m.flush()
+	n := len(p) - len(out.Rest)
+	switch {
+	case out.Lost:
+		m.lose(errors.New("the client sent what is not PostgreSQL's protocol"))
+		if m.pool.lender != nil {
+			m.pend = append(m.pend, fatal("08P01", "invalid frontend message", errors.New("fairlead: it is not PostgreSQL's protocol"))...)
+		}
+		m.end = io.ErrUnexpectedEOF
+		m.tell()
+		return n, nil
+	case out.Empty() && out.End:
+		m.terminate()
+		return n, nil
+	case out.Empty():
+		return n, nil
+	}
+	u := m.up
+	m.s.Sent()
+	u.Begin()
+	b := out.Bytes()
+	m.mu.Unlock()
+	none, err := u.Write(b)
+	m.mu.Lock()
+	if err != nil {
+		return m.writeFailed(p[:n], u, mark, none, err)
+	}
+	if out.End {
+		m.terminate()
+	}
+	if m.lent != nil && m.up == u && m.s.Free() && !m.gate {
+		m.release() // what was sent has no answer
+	}
+	return n, nil
+}
+
+// writeFailed is a write that the upstream did not take, or not all of it. mu is held. It returns how much of p is
+// disposed of: the rest is to be written again.
+func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, none bool, err error) (int, error) {
+	if isTimeout(err) && u.Killed() == nil {
+		// The caller's deadline. What was written is a fragment, and under TLS the stream is broken: no more of it.
+		m.giveUp()
+		if m.up == u {
+			m.part(u, true)
+		}
+		if none {
+			return 0, err
+		}
+		return 1, err
+	}
+	if m.up != u {
+		return len(p), nil // a reader has found out, and the session has been answered
+	}
+	undone := none && m.s.Undo(mark)
+	m.lose(lossOf(u, err))
+	if undone {
+		return 0, nil
+	}
+	return len(p), nil
+}
+
+// terminate is the client's Terminate.
+func (m *Conn) terminate() {
+	m.given = true
+	if m.up != nil && !m.s.Busy() {
+		m.partIdle()
+	}
+	if m.up == nil {
+		m.end = io.EOF
+	}
+	m.tell()
+}
+
+// partIdle is the end of a session that is idle. A lent upstream goes back if nothing of the session is left on it.
+func (m *Conn) partIdle() {
+	if m.lent != nil && m.s.Free() && m.cancels == 0 && len(m.hold) == 0 && !m.s.Inspects() && m.s.Pins() == "" && !m.gate && !m.reading {
+		m.giveBack()
+		return
+	}
+	m.part(m.up, false)
+}
+
+// giveUp ends continuity: the client has stopped waiting, and what it waited for must not happen behind its back.
+func (m *Conn) giveUp() {
+	m.given = true
+	m.tell()
+}
