@@ -130,7 +130,7 @@ func tryMarker(ctx context.Context, q Querier) error {
 
 // tryLSN tells whether transaction ids and positions in the WAL can be read.
 func tryLSN(ctx context.Context, q Querier) error {
-	answer, err := q.Query(ctx, lsnStatement)
+	answer, err := q.Query(ctx, strings.Replace(lsnStatement, "$1", "true", 1))
 	if err != nil {
 		return err
 	}

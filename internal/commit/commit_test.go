@@ -79,6 +79,7 @@ func TestReadAnswer(t *testing.T) {
 		{Marker, "aborted 1", Evidence{}, false},
 		{LSN, "733 16/B374D848 0000000B0000001600000003 77 10.20", Evidence{XID: 733, LSN: 0x16B374D848, Timeline: 11, System: "77", Boot: "10.20"}, true},
 		{LSN, "0 0/3000B38 000000010000000000000003 77 10.20", Evidence{LSN: 0x3000B38, Timeline: 1, System: "77", Boot: "10.20"}, true},
+		{LSN, "733 16/B374D848 0000000B0000001600000003", Evidence{}, false},
 		{LSN, "recovery", Evidence{}, true},
 		{LSN, "733 16/B374D848 0000000B0000001600000003 77", Evidence{}, false},
 		{LSN, "733 16/B374D848 0000000B0000001600000003 77 10.20 x", Evidence{}, false},
@@ -116,9 +117,19 @@ func TestReadAnswer(t *testing.T) {
 	}
 }
 
-func TestAnAnswerReadAgainAllocatesNothing(t *testing.T) {
-	for mode, text := range map[Mode]string{Marker: "marked 4294967999", LSN: "4294967999 16/B374D848 0000000B0000001600000003 7711844683859177485 1795553764790334.1795553764847407"} {
-		var e Evidence
+func TestWhichServerItIsNeedsToBeToldOnlyOnce(t *testing.T) {
+	e := Evidence{System: "77", Boot: "10.20"}
+	if err := ReadAnswer(LSN, [][]byte{[]byte("733 16/B374D848 0000000B0000001600000003")}, &e); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Evidence{Mode: LSN, Answered: true, XID: 733, LSN: 0x16B374D848, Timeline: 11, System: "77", Boot: "10.20"}); e != want {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestReadingAnAnswerAllocatesNothing(t *testing.T) {
+	for mode, text := range map[Mode]string{Marker: "marked 4294967999", LSN: "4294967999 16/B374D848 0000000B0000001600000003"} {
+		e := Evidence{System: "7711844683859177485", Boot: "1795553764790334.1795553764847407"}
 		values := [][]byte{[]byte(text)}
 		if n := testing.AllocsPerRun(100, func() {
 			if err := ReadAnswer(mode, values, &e); err != nil {

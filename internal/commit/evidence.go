@@ -65,8 +65,8 @@ type Evidence struct {
 	Boot     string // as in topology.Instance
 }
 
-// ReadAnswer takes in the row that the injected statement returned, in text format. It allocates nothing for an answer from the
-// server that e has one from already.
+// ReadAnswer takes in the row that the injected statement returned, in text format. If it was not asked which server it is, e
+// has System and Boot from an earlier answer on the same connection.
 func ReadAnswer(m Mode, values [][]byte, e *Evidence) error {
 	if len(values) != 1 {
 		return fmt.Errorf("commit: read the answer of the %v statement: %d columns", m, len(values))
@@ -105,19 +105,20 @@ func (e *Evidence) readMarker(text []byte) error {
 
 var space = []byte(" ")
 
-// readLSN reads "<xid> <lsn> <WAL file> <system identifier> <boot>", or "recovery" from a server that writes no WAL.
+// readLSN reads "<xid> <lsn> <WAL file>", with "<system identifier> <boot>" behind it if that was asked for, or "recovery"
+// from a server that writes no WAL.
 func (e *Evidence) readLSN(text []byte) error {
 	if string(text) == answerRecovery {
 		e.XID, e.LSN, e.Timeline, e.System, e.Boot = 0, 0, 0, "", ""
 		return nil
 	}
-	if n := bytes.Count(text, space); n != 4 {
+	n := bytes.Count(text, space)
+	if n != 2 && n != 4 {
 		return fmt.Errorf("%d values in %q", n+1, text)
 	}
 	id, text, _ := bytes.Cut(text, space)
 	at, text, _ := bytes.Cut(text, space)
-	file, text, _ := bytes.Cut(text, space)
-	system, boot, _ := bytes.Cut(text, space)
+	file, server, whole := bytes.Cut(text, space)
 	xid, err := strconv.ParseUint(string(id), 10, 64)
 	if err != nil {
 		return fmt.Errorf("transaction id: %w", err)
@@ -130,11 +131,12 @@ func (e *Evidence) readLSN(text []byte) error {
 	if err != nil {
 		return err
 	}
-	if e.System != string(system) || e.Boot != string(boot) {
-		if len(system) == 0 || !wholeBoot(string(boot)) {
-			return fmt.Errorf("the server does not tell which one it is: system identifier %q, boot %q", system, boot)
-		}
+	if whole {
+		system, boot, _ := bytes.Cut(server, space)
 		e.System, e.Boot = string(system), string(boot)
+	}
+	if e.System == "" || !wholeBoot(e.Boot) {
+		return fmt.Errorf("the server does not tell which one it is: system identifier %q, boot %q", e.System, e.Boot)
 	}
 	e.XID, e.LSN, e.Timeline = xid, lsn, timeline
 	return nil

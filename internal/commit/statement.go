@@ -23,18 +23,20 @@ const (
 
 	// A boot is formed as package topology does it.
 	bootStart = `(extract(epoch from pg_catalog.pg_postmaster_start_time()) operator(pg_catalog.*) 1000000)::bigint`
-	bootReset = `(select (extract(epoch from stats_reset) operator(pg_catalog.*) 1000000)::bigint from pg_catalog.pg_stat_bgwriter)`
+	bootReset = `(extract(epoch from pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) operator(pg_catalog.*) 1000000)::bigint`
 	boot      = `pg_catalog.concat(` + bootStart + `, '.', ` + bootReset + `)`
-	system    = `(select system_identifier from pg_catalog.pg_control_system())`
+	system    = `(pg_catalog.pg_control_system()).system_identifier`
 
+	// It has neither a table nor a subquery, so that running it costs next to nothing. Which server it is does not change while
+	// a connection to it lives, and is asked only once.
 	lsnStatement = Tag + `select case when pg_catalog.pg_is_in_recovery() then '` + answerRecovery + `'` +
-		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '0'), w.at,` +
-		` pg_catalog.pg_walfile_name(w.at), ` + system + `, ` + boot + `) end` +
-		` from (select case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_current_wal_insert_lsn() end as at) w`
+		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '0'),` +
+		` pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),` +
+		` case when $1::boolean then pg_catalog.concat_ws(' ', ` + system + `, ` + boot + `) end) end`
 )
 
 // Statement returns the SQL that is injected before a commit; "" for Off. It returns one row of one text value. For Marker
-// it has three parameters, which [Key.Params] gives; for LSN it has none.
+// it has three parameters, which [Key.Params] gives; for LSN one, which [LSNParams] gives.
 func Statement(m Mode) string {
 	switch m {
 	case Marker:
@@ -43,6 +45,15 @@ func Statement(m Mode) string {
 		return lsnStatement
 	}
 	return ""
+}
+
+// LSNParams returns the parameters of [Statement] for mode LSN, in text format. Whole asks which server it is too, as the
+// first question on a connection must.
+func LSNParams(whole bool) [][]byte {
+	if whole {
+		return [][]byte{[]byte("t")}
+	}
+	return [][]byte{[]byte("f")}
 }
 
 // Migration returns the SQL that makes mode [Marker] possible in a database: the table fairlead.commits, its functions and their

@@ -260,7 +260,7 @@ func (c *conn) inject(m commit.Mode, key commit.Key) commit.Evidence {
 
 func (c *conn) tryInject(m commit.Mode, key commit.Key) (commit.Evidence, error) {
 	e := commit.Evidence{Mode: m, Key: key}
-	var params [][]byte
+	params := commit.LSNParams(true)
 	if m == commit.Marker {
 		params = key.Params()
 	}

@@ -245,6 +245,7 @@ func (s *Session) noteCall() {
 	if s.TrustFunctions {
 		return
 	}
+	s.unprepare()
 	if s.block != blockOpen {
 		s.state |= stateOpaque
 	}
@@ -258,6 +259,9 @@ func (s *Session) noteCall() {
 func (s *Session) noteEffect(n nature) {
 	if n.opaque {
 		s.noteCall()
+	}
+	if !n.keepsPrepared() {
+		s.unprepare()
 	}
 	s.block = s.block.after(n)
 	s.unitDirty = s.unitDirty || n.dirty || !n.known

@@ -16,7 +16,8 @@ const reserved = "fairlead_commit"
 
 // Kinds of op that no client sends.
 const (
-	// opProbe is the injected statement: Close, Parse, Bind, Execute, Close.
+	// opProbe is the injected statement: Bind, Execute and Close of its portal, and Close and Parse of the statement before
+	// that if the upstream does not have it.
 	opProbe byte = 1 + iota
 	// opProbeSync is the Sync behind it.
 	opProbeSync
@@ -35,7 +36,20 @@ const (
 	flagWrapped
 	// flagFailed: the client was given an error; only the ReadyForQuery is missing.
 	flagFailed
+	// flagPreparing: the injected statement was prepared first.
+	flagPreparing
+	// flagGathered: the injected statement of a wrapped Query was answered; an error behind that is the commit's.
+	flagGathered
 )
+
+// injected is what an upstream has of the injected statement.
+type injected struct {
+	upstream uint64      // which of the session's upstreams it is
+	mode     commit.Mode // of the statement that is prepared there; Off: there is none
+	never    bool        // it went away without the session's knowledge, and is prepared each time
+	system   string      // as in commit.Evidence
+	boot     string
+}
 
 // pass is how messages of the client's go to the upstream: as they are, or with something of the session's own between
 // them.
@@ -95,20 +109,51 @@ func (s *Session) Decidable(mode commit.Mode, key [16]byte) {
 	}
 	s.probe, s.key, s.probeMsgs = mode, key, nil
 	if mode == commit.Off {
+		s.injected().mode = commit.Off // what may take the statement away is not looked at any more
 		return
 	}
-	closeReserved := &pgproto3.Close{ObjectType: 'S', Name: reserved}
-	bind := &pgproto3.Bind{DestinationPortal: reserved, PreparedStatement: reserved}
+	params := commit.LSNParams(true)
 	if mode == commit.Marker {
-		bind.Parameters = commit.Key{Session: key, Seq: widest, Settled: widest}.Params()
+		params = commit.Key{Session: key, Seq: widest, Settled: widest}.Params()
 	}
-	s.probeMsgs = encodeFrontend(closeReserved, &pgproto3.Parse{Name: reserved, Query: commit.Statement(mode)})
-	s.probeMsgs = append(s.probeMsgs, encodeFrontend(bind)...)
-	// The two numbers are the last parameters, with a length of four bytes before each; two bytes that ask for all
-	// results as text follow them.
-	s.probeSettled = len(s.probeMsgs) - 2 - numberWidth
-	s.probeSeq = s.probeSettled - 4 - numberWidth
-	s.probeMsgs = append(s.probeMsgs, encodeFrontend(&pgproto3.Execute{Portal: reserved}, closeReserved)...)
+	s.probeMsgs = encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: reserved}, &pgproto3.Parse{Name: reserved, Query: commit.Statement(mode)})
+	s.probeBind = len(s.probeMsgs)
+	s.probeMsgs = append(s.probeMsgs, encodeFrontend(&pgproto3.Bind{DestinationPortal: reserved, PreparedStatement: reserved, Parameters: params})...)
+	// Two bytes that ask for all results as text follow the last parameter.
+	s.probeParams = len(s.probeMsgs) - 2
+	s.probeMsgs = append(s.probeMsgs, encodeFrontend(&pgproto3.Execute{Portal: reserved}, &pgproto3.Close{ObjectType: 'P', Name: reserved})...)
+}
+
+// injected is what the current upstream has of the injected statement.
+func (s *Session) injected() *injected {
+	if s.memory != nil {
+		return &s.memory.injected
+	}
+	if s.ownInjected.upstream != s.statements.upstream {
+		s.ownInjected = injected{upstream: s.statements.upstream}
+	}
+	return &s.ownInjected
+}
+
+// unprepare says that a statement of the client's that is about to be sent may take the injected one away, as DEALLOCATE ALL
+// does.
+func (s *Session) unprepare() {
+	if s.probe != commit.Off {
+		s.injected().mode, s.unpreparedAt = commit.Off, s.pushed
+	}
+}
+
+// keepsPrepared reports whether a statement leaves those alone that are prepared.
+func (n nature) keepsPrepared() bool {
+	switch n.kind {
+	case sqltext.Empty, sqltext.Select, sqltext.SelectInto, sqltext.Values, sqltext.Table, sqltext.With, sqltext.Show,
+		sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge,
+		sqltext.Begin, sqltext.Commit, sqltext.CommitChain, sqltext.Rollback, sqltext.RollbackChain, sqltext.RollbackTo,
+		sqltext.Savepoint, sqltext.Release, sqltext.Set, sqltext.SetLocal, sqltext.SetTransaction, sqltext.SetCharacteristics,
+		sqltext.SetConstraints, sqltext.Reset, sqltext.Listen, sqltext.Unlisten, sqltext.Notify, sqltext.Lock:
+		return n.known
+	}
+	return false
 }
 
 // Numbers are sent in a fixed width, so that the messages are built once for a session.
@@ -117,17 +162,45 @@ const (
 	widest      = 1_000_000_000_000_000_000 // it has 19 digits
 )
 
-// gather begins the account of a commit and returns the messages that ask for its evidence.
-func (s *Session) gather() []byte {
+// gather begins the account of a commit and returns the messages that ask for its evidence, with a flag for the op that they
+// belong to.
+func (s *Session) gather() (msgs []byte, flags byte) {
+	k := s.injected()
 	e := commit.Evidence{Mode: s.probe}
+	msgs = s.probeMsgs
+	if k.mode == s.probe && !k.never {
+		msgs = s.probeMsgs[s.probeBind:]
+		e.System, e.Boot = k.system, k.boot
+	} else {
+		flags = flagPreparing
+	}
 	if s.probe == commit.Marker {
 		s.seq++
 		e.Key = commit.Key{Session: s.key, Seq: s.seq, Settled: s.seq - 1 - uint64(len(s.evidence))}
-		putNumber(s.probeMsgs[s.probeSeq:], e.Key.Seq)
-		putNumber(s.probeMsgs[s.probeSettled:], e.Key.Settled)
+		// The two numbers are the last parameters, with a length of four bytes before each.
+		putNumber(s.probeMsgs[s.probeParams-4-2*numberWidth:], e.Key.Seq)
+		putNumber(s.probeMsgs[s.probeParams-numberWidth:], e.Key.Settled)
+	} else {
+		s.probeMsgs[s.probeParams-1] = commit.LSNParams(flags != 0)[0][0]
 	}
 	s.evidence = append(s.evidence, e)
-	return s.probeMsgs
+	return msgs, flags
+}
+
+// gathered is the end of the answer to the injected statement. What prepared it has done so if it was sent after all that
+// might have undone that.
+func (s *Session) gathered() {
+	o := &s.queue[s.head]
+	o.flags |= flagGathered
+	if o.flags&flagPreparing == 0 || len(s.evidence) == 0 || s.pushed-uint64(len(s.outstanding())) < s.unpreparedAt {
+		return
+	}
+	e := &s.evidence[0]
+	if e.Mode != s.probe || !e.Answered || e.Mode == commit.LSN && e.System == "" {
+		return
+	}
+	k := s.injected()
+	k.mode, k.system, k.boot = e.Mode, e.System, e.Boot
 }
 
 // putNumber writes a number in the fixed width.
@@ -147,14 +220,16 @@ func (s *Session) injectQuery(w *pass, at, start int, msg []byte, n nature) (fla
 	case !s.probing() || s.copyIn:
 		return 0
 	case (n.kind == sqltext.Commit || n.kind == sqltext.CommitChain) && n.single && s.status == wire.StatusTransaction && !s.Busy() && s.unitDirty:
-		w.insert(at, s.gather(), msgSync)
-		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		msgs, f := s.gather()
+		w.insert(at, msgs, msgSync)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start), flags: f})
 		s.push(op{kind: opProbeSync, start: int32(start), end: int32(start)})
 		return flagProbed
 	case s.block == blockNone && n.dirty && n.decidable():
 		s.wrap(w, at, msg)
-		w.insert(at+len(msg), s.gather(), msgFlush, msgSync)
-		return flagProbed | flagWrapped
+		msgs, f := s.gather()
+		w.insert(at+len(msg), msgs, msgFlush, msgSync)
+		return flagProbed | flagWrapped | f
 	}
 	return 0
 }
@@ -173,8 +248,9 @@ func (s *Session) injectExecute(w *pass, at, start int, n nature) {
 	seg := &s.segment
 	commits := n.kind == sqltext.Commit || n.kind == sqltext.CommitChain
 	if s.probing() && commits && s.status == wire.StatusTransaction && s.firstSegment() && seg.executes == 0 && s.unitDirty {
-		w.insert(at, s.gather(), msgFlush)
-		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		msgs, f := s.gather()
+		w.insert(at, msgs, msgFlush)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start), flags: f})
 		seg.probed = true
 	}
 	seg.executes++
@@ -200,8 +276,9 @@ func (s *Session) injectSync(w *pass, at, start int) (flags byte) {
 	case seg.probed:
 		return flagProbed
 	case s.probing() && s.block == blockNone && seg.dirty && !seg.odd && !s.skipping && !s.copyIn:
-		w.insert(at, s.gather(), msgFlush)
-		s.push(op{kind: opProbe, start: int32(start), end: int32(start)})
+		msgs, f := s.gather()
+		w.insert(at, msgs, msgFlush)
+		s.push(op{kind: opProbe, start: int32(start), end: int32(start), flags: f})
 		return flagProbed
 	}
 	return 0
@@ -251,8 +328,8 @@ func (s *Session) swallow(kind byte, msg []byte) bool {
 	}
 	// A wrapped Query.
 	if kind == wire.ErrorResponse || kind == wire.ReadyForQuery {
-		s.probeStep = 0
-		if kind == wire.ErrorResponse && o.commands > 0 {
+		s.probeRan = false
+		if kind == wire.ErrorResponse && o.commands > 0 && o.flags&flagGathered == 0 {
 			s.probeFailed(msg)
 		}
 		return false
@@ -273,17 +350,20 @@ func (s *Session) swallowProbe(kind byte, msg []byte) bool {
 			e := &s.evidence[0]
 			e.Answered = commit.ReadAnswer(e.Mode, row.Values, e) == nil
 		}
+	case wire.CommandComplete:
+		s.probeRan = true
 	case wire.CloseComplete:
-		// The second one is the last message.
-		if s.probeStep++; s.probeStep == 2 {
-			s.probeStep = 0
+		// That of the portal is the last message. Before it ran, it was that of the statement.
+		if s.probeRan {
+			s.probeRan = false
+			s.gathered()
 			if s.queue[s.head].kind == opProbe {
 				s.pop()
 			}
 		}
 	case wire.ErrorResponse:
 		e := wire.ParseError(wire.Body(msg))
-		s.probeStep = 0
+		s.probeRan = false
 		if s.queue[s.head].kind != opProbe || e.Fatal() {
 			return false
 		}
@@ -304,14 +384,20 @@ func (s *Session) swallowProbe(kind byte, msg []byte) bool {
 	return true
 }
 
-// probeFailed gives up injecting on this upstream: what worked when it was tried works no more.
+// probeFailed gives up injecting on this upstream: what worked when it was tried works no more. If it was just not prepared
+// any more, because a function has seen to that, the transaction can be run again.
 func (s *Session) probeFailed(msg []byte) {
 	e := wire.ParseError(wire.Body(msg))
+	if e.Code == "26000" && s.queue[s.head].flags&flagPreparing == 0 {
+		s.injected().never = true
+		wire.SetCode(msg, CodeSerialization)
+		return
+	}
 	if passing(e.Code) {
 		return // the transaction's own failure, which would have come at its commit
 	}
 	s.ProbeError = e.Code + ": " + e.Message
-	s.probe = commit.Off
+	s.probe, s.injected().mode = commit.Off, commit.Off
 }
 
 // passing tells failures of one transaction from those that will be the same next time.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
 
@@ -24,8 +25,9 @@ type Memory struct {
 	own        map[string]uint64 // statements under a client's own name: the sessions whose they are
 	unnamed    uint64            // the session whose the unnamed statement is
 	unnamedSeq uint64            // which of that session's it is
-	sequences  uint64            // the session whose sequence values currval and lastval would tell
-	ended      bool              // a description has changed under a statement: it is of no use any more
+	injected   injected
+	sequences  uint64 // the session whose sequence values currval and lastval would tell
+	ended      bool   // a description has changed under a statement: it is of no use any more
 }
 
 // kept is a prepared statement of an upstream's.
@@ -66,7 +68,7 @@ func (m *Memory) Statements() int { return len(m.statements) }
 func (m *Memory) Knows(name string) bool {
 	_, shared := m.statements[name]
 	_, own := m.own[name]
-	return shared || own
+	return shared || own || name == reserved
 }
 
 // Oldest lists the statements that were not used for longest, so many that no more than keep are left. They are forgotten,
@@ -110,6 +112,7 @@ func (m *Memory) put(name string, description uint64) {
 func (m *Memory) dropStatements() {
 	clear(m.statements)
 	clear(m.own)
+	m.injected.mode = commit.Off
 }
 
 // discard is DISCARD ALL.

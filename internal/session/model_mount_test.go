@@ -520,6 +520,9 @@ func (m *simMount) truth(e commit.Evidence) (o commit.Outcome) {
 		if !e.Answered || e.XID == 0 {
 			return commit.Unknown
 		}
+		if want := m.w.boots[e.XID]; e.Boot != want {
+			m.t.Fatalf("evidence of boot %s for a commit on %s", e.Boot, want)
+		}
 		if m.w.fates[e.XID] {
 			return commit.Committed
 		}

@@ -22,10 +22,12 @@ type simWorld struct {
 	sequence int                       // never rolled back
 	clock    int                       // what now() shows
 	tried    map[string]commit.Outcome // verdicts given on markers, which hold for ever
+	backends int
+	boots    map[uint64]string // transaction id -> boot of the server that gave it out
 }
 
 func newSimWorld() *simWorld {
-	return &simWorld{table: map[int]int{}, marks: map[string]bool{}, fates: map[uint64]bool{}, tried: map[string]commit.Outcome{}}
+	return &simWorld{table: map[int]int{}, marks: map[string]bool{}, fates: map[uint64]bool{}, tried: map[string]commit.Outcome{}, boots: map[uint64]string{}}
 }
 
 // simState is what a transaction can take back.
@@ -68,6 +70,7 @@ type simPortal struct {
 // simBackend is a server process: PostgreSQL at the level of messages.
 type simBackend struct {
 	w        *simWorld
+	boot     string
 	settings map[string]string
 	prepared map[string]string // by name, "" the unnamed one
 	portals  map[string]*simPortal
@@ -84,7 +87,8 @@ type simBackend struct {
 }
 
 func newSimBackend(w *simWorld) *simBackend {
-	return &simBackend{w: w, settings: map[string]string{}, prepared: map[string]string{}, portals: map[string]*simPortal{}}
+	w.backends++
+	return &simBackend{w: w, boot: fmt.Sprintf("1.%d", w.backends), settings: map[string]string{}, prepared: map[string]string{}, portals: map[string]*simPortal{}}
 }
 
 func (b *simBackend) send(m pgproto3.BackendMessage) {
@@ -175,6 +179,7 @@ func (b *simBackend) assign() {
 	if b.tx.xid == 0 {
 		b.w.xid++
 		b.tx.xid = b.w.xid
+		b.w.boots[b.tx.xid] = b.boot
 	}
 }
 
@@ -448,7 +453,11 @@ func (b *simBackend) probe(text string, params []string) simResult {
 	}
 	before := tx.xid
 	if text == commit.Statement(commit.LSN) {
-		return one(fmt.Sprintf("%d 0/%X 000000010000000000000001 sys 1.1", before, 4096+before))
+		answer := fmt.Sprintf("%d 0/%X 000000010000000000000001", before, 4096+before)
+		if params[0] == "t" {
+			answer += " sys " + b.boot
+		}
+		return one(answer)
 	}
 	if tx.readOnly {
 		return one(fmt.Sprintf("readonly %d", before))

@@ -202,8 +202,9 @@ func (s *Session) Proceed() []byte {
 		s.parkedTail = false
 		o := &s.queue[len(s.queue)-1]
 		if s.probing() {
-			o.flags |= flagProbed
-			tail = append(append(tail, s.gather()...), msgFlush...)
+			msgs, f := s.gather()
+			o.flags |= flagProbed | f
+			tail = append(append(tail, msgs...), msgFlush...)
 		}
 		tail = append(tail, msgSync...)
 	}

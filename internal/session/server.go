@@ -421,7 +421,7 @@ func (s *Session) ready(head, status byte) {
 	if s.Busy() && s.queue[s.head].flags&flagProbed != 0 && len(s.evidence) > 0 {
 		s.evidence = append(s.evidence[:0], s.evidence[1:]...)
 	}
-	s.probeStep = 0
+	s.probeRan = false
 	switch head {
 	case wire.Query, wire.Sync, wire.FunctionCall:
 		s.pop()

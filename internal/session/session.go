@@ -85,8 +85,10 @@ type Session struct {
 	// What is put between the client's messages, so that commits can be decided.
 	probe                  commit.Mode
 	probeMsgs              []byte // the injected messages
-	probeSeq, probeSettled int    // where the numbers of the key stand in them
-	probeStep              int    // CloseCompletes of the answer seen
+	probeBind, probeParams int    // where in them the Bind begins and its parameters end
+	probeRan               bool   // the injected statement has run, and its portal is to be closed
+	ownInjected            injected
+	unpreparedAt           uint64 // how many requests had been pushed when it may last have gone away
 	dropTag                bool   // the COMMIT that follows a failed probe is not answered any more
 	ProbeError             string // why injecting was given up on this upstream; the mount reads it and clears it
 	key                    [16]byte
@@ -232,7 +234,7 @@ func (s *Session) pop() {
 func (s *Session) clearQueue() {
 	s.open = false
 	s.queue, s.head, s.large = s.queue[:0], 0, nil
-	s.evidence, s.probeStep, s.dropTag = s.evidence[:0], 0, false
+	s.evidence, s.probeRan, s.dropTag = s.evidence[:0], false, false
 }
 
 // outstanding is the queue without what was answered.

@@ -108,7 +108,7 @@ func (s *Session) Return() {
 	m.settings, m.unsure = s.Wanted(), m.unsure || s.settings.unsure
 	s.settings.unsure = false
 	m.sequences = s.id
-	m.ended = m.ended || s.confused || s.probeStep != 0 || s.dropTag
+	m.ended = m.ended || s.confused || s.probeRan || s.dropTag
 	s.memory, s.naming, s.onTheWay = nil, nil, nil
 }
 

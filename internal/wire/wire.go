@@ -103,6 +103,21 @@ type Error struct {
 // Fatal reports whether the server ends the connection after this error.
 func (e Error) Fatal() bool { return e.Severity == "FATAL" || e.Severity == "PANIC" }
 
+// SetCode overwrites the SQLSTATE of an ErrorResponse with another one.
+func SetCode(msg []byte, code string) {
+	body := Body(msg)
+	for len(body) > 0 && body[0] != 0 {
+		v, rest, ok := CString(body[1:])
+		if !ok {
+			return
+		}
+		if body[0] == 'C' && len(v) == len(code) {
+			copy(v, code)
+		}
+		body = rest
+	}
+}
+
 // ParseError reads the body of an ErrorResponse. It allocates.
 func ParseError(body []byte) Error {
 	var e Error
