@@ -187,8 +187,15 @@ func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.A
 	return pg, err
 }
 
-// errUnheard ends a login to a cluster of which no writer was ever seen.
-var errUnheard = errors.New("connect_timeout is over, and no writer was ever seen here; check host and port, and that a host is the writer's")
+// unheardError ends a login to a cluster of which no writer was ever seen. It is a timeout to those who ask, as net.Error.
+type unheardError struct{}
+
+func (unheardError) Error() string {
+	return "connect_timeout is over, and no writer was ever seen here; check host and port, and that a host is the writer's"
+}
+
+func (unheardError) Timeout() bool   { return true }
+func (unheardError) Temporary() bool { return true }
 
 // Connect logs in to an instance of the wanted kind, one proven after the ticket, and goes on until ctx ends: an
 // instance that dies during the login is suspected, and the next proof awaited. What will not change by itself (a wrong
@@ -201,7 +208,7 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 	if !l.reached.Load() {
 		unheard := time.AfterFunc(time.Duration(len(l.hosts))*l.base.ConnectTimeout, func() {
 			if l.Cluster.Snapshot().Epoch == 0 {
-				cancel(errUnheard)
+				cancel(unheardError{})
 			}
 		})
 		defer unheard.Stop()
