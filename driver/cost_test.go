@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -139,6 +140,8 @@ const pairLife = 10
 // compare runs batches of an operation on both, in turns, so that noise meets both.
 func compare(b *testing.B, batch int, run func(*sql.DB, *sql.Stmt) error) {
 	b.Helper()
+	// With one P the scheduler does not spend time on looking for work, whose amount is a matter of chance.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var dbs [2]*sql.DB
 	var prepared [2]*sql.Stmt
 	var ratios, times []float64

@@ -22,7 +22,13 @@ const (
 	// ones are streamed.
 	firstBuffer   = 8 << 10
 	largestBuffer = 1 << 20
+	// bulkBuffer is what is read at once, in bytes, while the server sends faster than the caller reads: a system call costs
+	// more than copying what it brings.
+	bulkBuffer = 64 << 10
 )
+
+// bulkBuffers are those that are not in use.
+var bulkBuffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 
 // Conn is the server side of the protocol in front of one client connection. Write sends straight to the upstream and
 // Read reads straight from it, in the caller's goroutine; the session looks at message headers on the way. When the
@@ -67,10 +73,12 @@ type Conn struct {
 	ready  bool              // the startup is over
 	params map[string]string // what the client is told of its server in the startup
 
-	pend  []byte // whole messages for the client
-	first []byte // what is to be written once there is an upstream
-	hold  []byte // an incomplete message from the upstream
-	big   []byte // where messages are read that the caller's buffer cannot take
+	pend  []byte            // whole messages for the client
+	first []byte            // what is to be written once there is an upstream
+	hold  []byte            // an incomplete message from the upstream
+	big   []byte            // where messages are read that the caller's buffer cannot take
+	bulk  *[bulkBuffer]byte // where to read while much comes; pend may be a part of it
+	slow  bool              // not much comes any more
 
 	kicked  bool            // a Read was called out of up.Read
 	cancels int             // CancelRequests on their way to up
@@ -116,6 +124,10 @@ func (m *Conn) Read(p []byte) (int, error) {
 			n := copy(p, m.pend)
 			if m.pend = m.pend[n:]; len(m.pend) == 0 {
 				m.pend = nil
+				if m.bulk != nil && m.slow {
+					bulkBuffers.Put(m.bulk)
+					m.bulk = nil
+				}
 			}
 			return n, nil
 		case m.end != nil:
@@ -164,8 +176,11 @@ func (m *Conn) owes() bool {
 func (m *Conn) readUpstream(p []byte) (int, error) {
 	u := m.up
 	h := len(m.hold)
-	buf, own := p, false
-	if len(p) < smallRead || h > len(p)/2 {
+	buf, own, bulk := p, false, false
+	switch {
+	case m.bulk != nil && h < bulkBuffer/2:
+		buf, own, bulk = m.bulk[:], true, true
+	case len(p) < smallRead || h > len(p)/2:
 		buf, own = m.buffer(), true
 	}
 	copy(buf, m.hold)
@@ -211,8 +226,17 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 			return 0, err // the caller's deadline
 		}
 	}
-	if !own && len(before) == 0 && len(m.pend) == 0 {
-		return deliver, nil
+	if m.slow = n < len(p)-h; m.bulk == nil && !m.slow && len(p) >= firstBuffer && len(p) < bulkBuffer/2 {
+		m.bulk = bulkBuffers.Get().(*[bulkBuffer]byte)
+	}
+	if len(before) == 0 && len(m.pend) == 0 {
+		switch {
+		case !own:
+			return deliver, nil
+		case bulk:
+			m.pend = buf[:deliver:deliver]
+			return 0, nil
+		}
 	}
 	// What the session said on the way stands before what it let through, and what it says of a loss behind it.
 	m.pend = append(append(before, buf[:deliver]...), m.pend...)

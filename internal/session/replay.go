@@ -160,14 +160,14 @@ func (s *Session) statementsOf(o op, f func(sql string)) {
 // something that commits.
 func (s *Session) BeginReplay() (b []byte, ok bool) {
 	if s.saved == nil {
-		s.saved = &saved{delivered: s.delivered, sum: s.hash.Sum64()}
+		s.saved = &saved{delivered: s.delivered, sum: s.hash.value()}
 	}
 	s.saved.queue, s.saved.status = append([]op(nil), s.outstanding()...), s.status
 	s.saved.pending, s.saved.ended, s.saved.skipping = slices.Clone(s.settings.pending), s.ended, s.wasSkipping
 	s.saved.inBlock, s.saved.inError = s.inBlock, s.inError
 	s.replays++
 	s.verify, s.verifySum = s.saved.delivered, s.saved.sum
-	s.hash.Reset()
+	s.hash.reset()
 	s.delivered = 0
 	s.clearQueue()
 	s.settings.rollback()

@@ -76,7 +76,7 @@ type Session struct {
 	unitSets   bool   // set_config may have been called in this unit
 	confused   bool   // a response came that no request explains
 
-	hash      maphash.Hash
+	hash      digest
 	delivered int64 // canonical bytes of this unit given to the client
 	verify    int64 // > 0: a replay is being compared, up to this many canonical bytes
 	verifySum uint64
@@ -166,7 +166,6 @@ func New(mode Mode, limit int) *Session {
 		mode: mode, limit: limit, status: wire.StatusIdle, params: make(map[string]string),
 		parked: -1, undecidedFrom: -1, block: blockNone,
 	}
-	s.hash.SetSeed(seed)
 	return s
 }
 
@@ -260,7 +259,7 @@ func (s *Session) message(o op) []byte {
 // next one.
 func (s *Session) endUnit() {
 	if s.delivered > 0 {
-		s.hash.Reset()
+		s.hash.reset()
 		s.delivered = 0
 	}
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
