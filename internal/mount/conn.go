@@ -37,11 +37,12 @@ var bulkBuffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 // Any number of goroutines may call its methods: pgx reads and writes at once during COPY, and sets deadlines from a
 // third. mu guards all fields and is never held across I/O. gate is the right to use the upstream alone.
 type Conn struct {
-	pool *Pool
-	id   uint64
-	key  []byte   // the cancel key that the client was given
-	pid  uint32   // the process ID that the client was given
-	uuid [16]byte // of the session, where its commits are marked
+	pool    *Pool
+	cluster *topology.Cluster // the pool's
+	id      uint64
+	key     []byte   // the cancel key that the client was given
+	pid     uint32   // the process ID that the client was given
+	uuid    [16]byte // of the session, where its commits are marked
 
 	mu   sync.Mutex
 	s    *session.Session
@@ -102,7 +103,7 @@ const (
 var _ net.Conn = (*Conn)(nil)
 
 func newConn(p *Pool, id uint64) *Conn {
-	m := &Conn{pool: p, id: id, key: make([]byte, 4), news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
+	m := &Conn{pool: p, cluster: p.login.Cluster, id: id, key: make([]byte, 4), news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
 	m.s.RefuseLocks, m.s.TrustFunctions = p.cfg.RefuseLocks, p.cfg.TrustFunctions
 	m.tracks = len(p.cfg.TrackSettings) > 0
 	if p.lender != nil {
@@ -258,7 +259,7 @@ func (m *Conn) buffer() []byte {
 // take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
 // what it is to get ahead of them. The incomplete rest is kept.
 func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
-	m.s.Guard(m.pool.login.Cluster.Suspicious())
+	m.s.Guard(m.cluster.Suspicious())
 	v := m.s.Server(b)
 	before = m.s.TakeOut()
 	whole := len(b) == room && v.Cut == 0

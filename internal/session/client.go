@@ -150,14 +150,14 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			s.shareParse(w, at, start, msg)
 		}
 	case wire.Bind:
-		if s.watch() {
+		if s.follow() {
 			s.binding(msg)
 		}
 		if s.memory != nil && !s.skipping {
 			s.shareName(w, at, msg)
 		}
 	case wire.Execute:
-		if s.watch() && !s.skipping {
+		if s.follow() && !s.skipping {
 			n := s.portalNature(msg)
 			first := s.segment.executes == 0
 			s.injectExecute(w, at, start, n)
@@ -180,7 +180,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		if s.copyIn {
 			return
 		}
-		if s.watch() {
+		if s.follow() {
 			o.flags = s.injectSync(w, at, start)
 			s.segment = segment{}
 		}
@@ -224,8 +224,12 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	s.push(o)
 }
 
-// watch reports whether the statements that are sent are looked at one by one.
+// watch reports whether the texts that are sent are looked at one by one.
 func (s *Session) watch() bool { return s.probing() || s.feeding || !s.TrustFunctions }
+
+// follow reports whether it matters which of them the client runs, too. As long as no text calls a function of the user's own,
+// it does not matter to what the session may hold.
+func (s *Session) follow() bool { return s.probing() || s.feeding || s.seenOpaque }
 
 // watchQuery looks at a simple Query.
 func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {

@@ -97,6 +97,7 @@ func (s *Session) judge(text []byte) nature {
 	m := &s.memo[sum%memoSize]
 	if m.sum != sum || !m.nature.known {
 		m.sum, m.nature = sum, natureOf(string(text), o)
+		s.seenOpaque = s.seenOpaque || m.nature.opaque && !s.TrustFunctions
 	}
 	return m.nature
 }

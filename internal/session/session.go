@@ -98,6 +98,7 @@ type Session struct {
 
 	// What the client's messages say ahead of the server. Followed while probing, and while a journal is fed.
 	feeding       bool
+	seenOpaque    bool // a text called a function of the user's own
 	block         block
 	segment       segment
 	unitDirty     bool // something in the unit may have an effect
