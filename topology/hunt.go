@@ -209,10 +209,27 @@ func (m *monitor) evaluate(now time.Time, fresh bool) {
 		}
 	}
 	m.publish(m.picture(now, seen, v), f, fresh, m.proof != oldProof)
+	m.warnOfDetour()
 	if m.hunt.on && v.writer >= 0 && m.proof > max(m.hunt.ticket, m.hunt.need) {
 		m.end(now)
 	} else if v.newEpoch && !m.hunt.on {
 		m.settle(now)
+	}
+}
+
+// warnOfDetour tells when the writer cannot be reached at its own endpoint, but at a seed, as behind a tunnel.
+func (m *monitor) warnOfDetour() {
+	w := m.writer()
+	if w == nil || !w.seed {
+		m.detour = m.detour && w == nil
+		return
+	}
+	for _, t := range m.targets {
+		if t.id == w.id && !t.seed && t.err != nil && !m.detour {
+			m.detour = true
+			m.log.Warn("the writer cannot be reached at its own address; the configured host is used, which may lead elsewhere after a failover",
+				"writer", w.id, "address", t.ep.String(), "error", t.err, "host", w.ep.String())
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type monitor struct {
 	called  uint64   // a caller of Pick came at this number: a login refused before that is tried once more for it
 	blind   bool     // a server cannot be asked what it is: the seeds are taken in order, as with KindNone
 	split   bool     // the last decision was a tie
+	detour  bool     // the writer is reached at a seed and not at its own endpoint
 
 	found     chan resolved
 	resolving map[string]bool
@@ -260,11 +261,11 @@ func (m *monitor) check(id string, at time.Time) {
 
 // wanted are the targets that stand for an instance.
 func (m *monitor) wanted(now time.Time) []*target {
-	all := true
+	own := false // a member has answered at its own endpoint: they can be reached there
 	for _, t := range m.targets {
-		all = all && t.seed
+		own = own || !t.seed && t.answer != nil
 	}
-	if all || m.hunt.on && now.Sub(m.hunt.since) > seedsAfter {
+	if !own || m.hunt.on && now.Sub(m.hunt.since) > seedsAfter {
 		return m.targets
 	}
 	return slices.DeleteFunc(slices.Clone(m.targets), func(t *target) bool { return t.seed && m.covered(t) })
