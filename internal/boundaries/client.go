@@ -3,16 +3,14 @@ package boundaries
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"net/url"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/lib/pq"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/clients"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -42,65 +40,35 @@ type session interface {
 	close()
 }
 
-// clients open sessions.
-type clients struct {
-	sql, pq *sql.DB
-	pgx     *pgx.ConnConfig
+// opener opens sessions.
+type opener struct {
+	*clients.Databases
+	pgx *pgx.ConnConfig
 }
 
-func openClients(c *rdstest.Cluster, cfg Config, meter metric.MeterProvider) (*clients, error) {
-	dc, err := driverConfig(c, cfg)
+func openClients(c *rdstest.Cluster, cfg Config, meter metric.MeterProvider) (*opener, error) {
+	dc, err := clients.Config(c, cfg.Flavor, map[string]string{
+		"commit_resolution": string(cfg.Mode),
+		"sslmode":           "disable", // handshakes would take most of the time
+	})
 	if err != nil {
 		return nil, err
 	}
-	dc.MeterProvider = meter
-	connector, err := driver.NewConnector(dc)
-	if err != nil {
-		return nil, err
-	}
-	all := &clients{sql: sql.OpenDB(connector)}
-	dialer, err := driver.NewDialer(dc)
-	if err != nil {
-		return nil, errors.Join(err, all.close())
-	}
-	pqConnector, err := pq.NewConnector(fmt.Sprintf("user=%s dbname=%s sslmode=disable", dc.Conn.User, dc.Conn.Database))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("boundaries: open lib/pq: %w", err), all.close())
-	}
-	pqConnector.Dialer(dialer)
-	all.pq = sql.OpenDB(pqConnector)
+	dc.Logger, dc.MeterProvider = cfg.Logger, meter
+	all := &opener{}
 	if all.pgx, err = driver.ConnConfig(dc); err != nil {
-		return nil, errors.Join(err, all.close())
+		return nil, err
 	}
-	for _, db := range []*sql.DB{all.sql, all.pq} {
+	if all.Databases, err = clients.Open(dc); err != nil {
+		return nil, err
+	}
+	for _, db := range []*sql.DB{all.SQL, all.PQ} {
 		db.SetMaxIdleConns(-1) // a session ends with its run
 	}
 	return all, nil
 }
 
-func driverConfig(c *rdstest.Cluster, cfg Config) (*driver.Config, error) {
-	dsn := c.DSN()
-	if cfg.Flavor == rdstest.Replication {
-		dsn = c.MultiHostDSN()
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return nil, errors.New("boundaries: the cluster's DSN is not a URL")
-	}
-	q := u.Query()
-	q.Set("commit_resolution", string(cfg.Mode))
-	q.Set("sslmode", "disable") // handshakes would take most of the time
-	u.RawQuery = q.Encode()
-	dc, err := driver.ParseConfig(u.String())
-	if err != nil {
-		return nil, err
-	}
-	dc.Resolver = c.Resolver()
-	dc.Logger = cfg.Logger
-	return dc, nil
-}
-
-func (c *clients) open(ctx context.Context, name string) (session, error) {
+func (c *opener) open(ctx context.Context, name string) (session, error) {
 	if name == clientPgx {
 		conn, err := pgx.ConnectConfig(ctx, c.pgx.Copy())
 		if err != nil {
@@ -108,25 +76,15 @@ func (c *clients) open(ctx context.Context, name string) (session, error) {
 		}
 		return &pgxSession{conn: conn}, nil
 	}
-	db := c.sql
+	db := c.SQL
 	if name == clientPQ {
-		db = c.pq
+		db = c.PQ
 	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("boundaries: connect with %s: %w", titles[name], err)
 	}
 	return &sqlSession{conn}, nil
-}
-
-func (c *clients) close() error {
-	var errs []error
-	for _, db := range []*sql.DB{c.sql, c.pq} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // sqlSession is for database/sql, on whatever driver.

@@ -74,7 +74,7 @@ func (c *cutter) run(ctx context.Context, u *unit, client string, at *cut) (*out
 // begin sees to it that there is a session, and says the word on it.
 func (c *cutter) begin(ctx context.Context, client, word string) (err error) {
 	if c.kept == nil {
-		if c.kept, err = c.clients.open(ctx, client); err != nil {
+		if c.kept, err = c.opener.open(ctx, client); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 type cutter struct {
 	cfg     Config
 	cluster *rdstest.Cluster
-	clients *clients
+	opener  *opener
 	admin   *pgx.Conn
 	reader  *metric.ManualReader
 	counted map[string]int64 // the driver's verdicts so far
@@ -57,11 +57,11 @@ func (c *cutter) all(ctx context.Context) error {
 	}
 	defer c.admin.Close(context.WithoutCancel(ctx))
 	var err error
-	if c.clients, err = openClients(c.cluster, c.cfg, metric.NewMeterProvider(metric.WithReader(c.reader))); err != nil {
+	if c.opener, err = openClients(c.cluster, c.cfg, metric.NewMeterProvider(metric.WithReader(c.reader))); err != nil {
 		return err
 	}
 	err = c.units(ctx)
-	if closeErr := c.clients.close(); closeErr != nil {
+	if closeErr := c.opener.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("boundaries: close the pools: %w", closeErr))
 	}
 	return err

@@ -8,7 +8,8 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/internal/clients"
 )
 
 // pgxUnits are works for which database/sql has no words.
@@ -79,29 +80,11 @@ func pipeline(ctx context.Context, r *run) error {
 	err := p.Flush()
 	var errs []error
 	for i := range r.told {
-		var result error
-		for err == nil {
-			var got any
-			if got, err = p.GetResults(); err != nil {
-				var pg *pgconn.PgError
-				if errors.As(err, &pg) {
-					result, err = errors.Join(result, err), nil
-					continue
-				}
-				break
-			}
-			if reader, ok := got.(*pgconn.ResultReader); ok {
-				_, e := reader.Close()
-				result = errors.Join(result, e)
-			}
-			if _, ok := got.(*pgconn.PipelineSync); ok {
-				break
-			}
-			if got == nil {
-				err = errors.New("the pipeline ended early")
-			}
+		var failed error
+		if err == nil {
+			failed, err = clients.Segment(p)
 		}
-		errs = append(errs, r.commits(i, errors.Join(result, err)))
+		errs = append(errs, r.commits(i, errors.Join(failed, err)))
 	}
 	return errors.Join(errors.Join(errs...), p.Close())
 }

@@ -7,7 +7,8 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/internal/clients"
 )
 
 // pgxOnly gives the connection, or ends the unit as something that has nothing to do with this client.
@@ -71,31 +72,11 @@ func pipeline(ctx context.Context, w *worker, s session) {
 	}
 	err := pl.Flush()
 	for _, u := range units {
-		var result error
-		for err == nil {
-			var r any
-			if r, err = pl.GetResults(); err != nil {
-				var pg *pgconn.PgError
-				if errors.As(err, &pg) {
-					result, err = errors.Join(result, err), nil
-					continue
-				}
-				break
-			}
-			if reader, ok := r.(*pgconn.ResultReader); ok {
-				if _, e := reader.Close(); e != nil {
-					result = errors.Join(result, e)
-				}
-			}
-			if _, ok := r.(*pgconn.PipelineSync); ok {
-				break
-			}
-			if r == nil {
-				result = errors.Join(result, errors.New("the pipeline ended early"))
-				break
-			}
+		var failed error
+		if err == nil {
+			failed, err = clients.Segment(pl)
 		}
-		w.end(u, errors.Join(result, err), true)
+		w.end(u, errors.Join(failed, err), true)
 	}
 	if e := pl.Close(); e != nil && err == nil {
 		w.must(units[n-1], e)

@@ -84,11 +84,11 @@ func (r *run) round(ctx context.Context, n int) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	pools, err := openClients(ctx, r.world.Cluster, r.cfg, r.meter, r.watch)
+	all, err := openPools(ctx, r.world.Cluster, r.cfg, r.meter, r.watch)
 	if err != nil {
 		return err
 	}
-	r.hire(pools)
+	r.hire(all)
 	loadCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := make(chan struct{})
@@ -102,7 +102,7 @@ func (r *run) round(ctx context.Context, n int) error {
 		cancel()
 	}
 	wg.Wait()
-	if closeErr := pools.close(); closeErr != nil {
+	if closeErr := all.close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("torture: close the pools: %w", closeErr))
 	}
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *run) prepare(ctx context.Context) error {
 }
 
 // hire makes the workers of a round.
-func (r *run) hire(pools *clients) {
+func (r *run) hire(p *pools) {
 	var load []operation
 	for _, o := range operations {
 		if slices.Contains(r.cfg.Load, o.name) {
@@ -151,7 +151,7 @@ func (r *run) hire(pools *clients) {
 	r.workers = nil
 	for i := range r.cfg.Workers {
 		r.workers = append(r.workers, &worker{
-			id: i, last: -1, pools: pools, names: r.cfg.Clients, load: load, faults: &r.faults,
+			id: i, last: -1, pools: p, names: r.cfg.Clients, load: load, faults: &r.faults,
 			rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(1000*(r.result.Failures+1)+i))),
 		})
 	}

@@ -18,7 +18,7 @@ type worker struct {
 	ledger
 	id      int
 	rng     *rand.Rand
-	pools   *clients
+	pools   *pools
 	names   []string // of the clients
 	load    []operation
 	faults  *atomic.Int64
@@ -82,9 +82,9 @@ func (w *worker) do(ctx context.Context, o operation) {
 func (w *worker) session() session {
 	switch w.client {
 	case clientSQL:
-		return &sqlSession{db: w.pools.sql}
+		return &sqlSession{db: w.pools.SQL}
 	case clientPQ:
-		return &sqlSession{db: w.pools.pq}
+		return &sqlSession{db: w.pools.PQ}
 	}
 	return &pgxSession{pool: w.pools.pgx, mode: modes[w.rng.IntN(len(modes))]}
 }
