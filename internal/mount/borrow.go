@@ -35,7 +35,7 @@ func (m *Conn) borrowNow(p []byte) {
 		return
 	}
 	m.s.Took(x.up.PID)
-	m.s.Decidable(x.mode, m.uuid)
+	m.decidable(x.mode)
 	m.up, m.lent = x.up, x
 	m.hold = m.hold[:0]
 	if m.timed {

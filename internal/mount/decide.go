@@ -130,8 +130,18 @@ func (m *modes) remember(key string, mode commit.Mode) {
 	m.known[key] = knownMode{mode, now}
 }
 
+// decidable tells the session how commits on the upstream that it is given can be decided.
+func (m *Conn) decidable(mode commit.Mode) {
+	m.s.PrepareAlways = m.s.PrepareAlways || m.pool.prepare.Load()
+	m.s.Decidable(mode, m.uuid)
+}
+
 // probeFailed is told that the statement that makes commits decidable has failed though it had worked.
 func (p *Pool) probeFailed(up *backend.Upstream, why string) {
+	if why == session.Unprepared {
+		p.prepare.Store(true)
+		return
+	}
 	p.modes.remember(modeKey(up.Instance), commit.Off)
 	if p.cfg.Logger != nil {
 		p.cfg.Logger.Warn("commits cannot be decided on this server for now: the injected statement failed",

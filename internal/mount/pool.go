@@ -25,6 +25,7 @@ type Pool struct {
 
 	readBack string // the query for the settings that are tracked
 	modes    modes
+	prepare  atomic.Bool // the injected statement does not stay prepared
 	ids      atomic.Uint64
 	mounts   sync.Map // uint64 -> *Conn
 
@@ -124,7 +125,7 @@ func (p *Pool) connect(ctx context.Context, m *Conn) (*backend.Upstream, error) 
 		}
 		mode, err := p.commitMode(ctx, up)
 		if err == nil {
-			m.s.Decidable(mode, m.uuid)
+			m.decidable(mode)
 			return up, nil
 		}
 		up.Close(true)

@@ -272,7 +272,7 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 			return err
 		}
 	}
-	m.s.Decidable(mode, m.uuid)
+	m.decidable(mode)
 	plan := plan{replay: m.replay}
 	if x != nil {
 		m.s.Borrow(x.memory, m.first)

@@ -592,7 +592,7 @@ func TestTheInjectedStatementIsPreparedOnce(t *testing.T) {
 			commits(t, s, first, marked())
 			sends(t, s, q...)
 			out, _ := server(t, s, append(answer[:4:4], &pgproto3.ErrorResponse{Severity: "ERROR", Code: "26000", Message: "gone"}, ready('I'))...)
-			if !strings.Contains(out, CodeSerialization) || strings.Contains(out, "26000") || s.ProbeError != "" {
+			if !strings.Contains(out, CodeSerialization) || strings.Contains(out, "26000") || s.ProbeError != Unprepared {
 				t.Errorf("the client got %q, and %q", out, s.ProbeError)
 			}
 			commits(t, s, first, marked())

@@ -10,6 +10,10 @@ import (
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
+// Unprepared is the ProbeError of a statement that went away behind the session's back: a trigger has deallocated it, or
+// what looks like one connection is several, as behind another pooler. It is to be prepared for each commit then.
+const Unprepared = "the injected statement is not prepared any more"
+
 // reserved is the name of the statement and the portal that the session uses on its own account. The unnamed ones are
 // the client's.
 const reserved = "fairlead_commit"
@@ -46,7 +50,6 @@ const (
 type injected struct {
 	upstream uint64      // which of the session's upstreams it is
 	mode     commit.Mode // of the statement that is prepared there; Off: there is none
-	never    bool        // it went away without the session's knowledge, and is prepared each time
 	system   string      // as in commit.Evidence
 	boot     string
 }
@@ -168,7 +171,7 @@ func (s *Session) gather() (msgs []byte, flags byte) {
 	k := s.injected()
 	e := commit.Evidence{Mode: s.probe}
 	msgs = s.probeMsgs
-	if k.mode == s.probe && !k.never {
+	if k.mode == s.probe && !s.PrepareAlways {
 		msgs = s.probeMsgs[s.probeBind:]
 		e.System, e.Boot = k.system, k.boot
 	} else {
@@ -385,11 +388,11 @@ func (s *Session) swallowProbe(kind byte, msg []byte) bool {
 }
 
 // probeFailed gives up injecting on this upstream: what worked when it was tried works no more. If it was just not prepared
-// any more, because a function has seen to that, the transaction can be run again.
+// any more, the transaction can be run again.
 func (s *Session) probeFailed(msg []byte) {
 	e := wire.ParseError(wire.Body(msg))
 	if e.Code == "26000" && s.queue[s.head].flags&flagPreparing == 0 {
-		s.injected().never = true
+		s.PrepareAlways, s.ProbeError = true, Unprepared
 		wire.SetCode(msg, CodeSerialization)
 		return
 	}
