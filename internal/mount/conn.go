@@ -125,7 +125,7 @@ func (m *Conn) Read(p []byte) (int, error) {
 			n := copy(p, m.pend)
 			if m.pend = m.pend[n:]; len(m.pend) == 0 {
 				m.pend = nil
-				if m.bulk != nil && m.slow {
+				if m.bulk != nil && (m.slow || !m.s.Busy()) {
 					bulkBuffers.Put(m.bulk)
 					m.bulk = nil
 				}
