@@ -398,3 +398,25 @@ func TestWhatIsLostBesidesAnUndecidedCommitIsNamed(t *testing.T) {
 		t.Errorf("the lock is gone, and the client got %q", got)
 	}
 }
+
+func TestTheEndOfASegmentKeepsTheOnesBehindItThatAReplayHasSent(t *testing.T) {
+	s := idle(t)
+	client(t, s, append(append([]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: "n"}}, batch("commit")...), sync())...)
+	client(t, s, append(batch("insert into t values (1)", "set app.a = '1'"), sync())...)
+	server(t, s, &pgproto3.CloseComplete{})
+	s.Refused() // nothing of it was done
+	if v := lost(t, s, commit.Unknown); v != Replay {
+		t.Fatalf("verdict %v", v)
+	}
+	s.BeginReplay()
+	defer func() {
+		if r := recover(); r != nil {
+			t.Errorf("what is outstanding is gone from the journal: %v", r)
+		}
+	}()
+	server(t, s, append([]pgproto3.BackendMessage{&pgproto3.CloseComplete{}}, append(ran("COMMIT"), ready('I'))...)...)
+	server(t, s, append(ran("INSERT 0 1"), ran("SET")...)...)
+	if b := s.Proceed(); kinds(b) != "S" {
+		t.Errorf("sent %q", kinds(b))
+	}
+}

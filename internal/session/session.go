@@ -273,16 +273,16 @@ func (s *Session) endUnit() {
 		s.unitSets, s.unitDirty, s.unitMentions = false, false, 0
 	}
 	s.statements.endUnit()
-	if s.parked >= 0 {
-		s.dropBefore(s.parked)
-		return
-	}
 	if s.Busy() {
 		if start := s.queue[s.head].start; start >= 0 {
 			s.dropBefore(int(start))
 		} else {
 			s.truncated = true
 		}
+		return
+	}
+	if s.parked >= 0 {
+		s.dropBefore(s.parked)
 		return
 	}
 	s.confused = false
