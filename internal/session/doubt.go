@@ -153,6 +153,7 @@ func (s *Session) track(m *tracker, o op) {
 			if o.kind != wire.CopyData && o.kind != wire.CopyDone && o.kind != wire.FunctionCall {
 				m.maybe = m.maybe || m.segment >= 0 // it may have been BEGIN or COMMIT
 				m.commit()
+				m.touch() // or neither, and what it did is not committed yet
 			}
 			return
 		}

@@ -420,3 +420,14 @@ func TestTheEndOfASegmentKeepsTheOnesBehindItThatAReplayHasSent(t *testing.T) {
 		t.Errorf("sent %q", kinds(b))
 	}
 }
+
+func TestTheCommitOfAStatementThatItsSegmentHasClosedIsNotTakenForNothing(t *testing.T) {
+	// What was executed cannot be read any more.
+	s := marking(t)
+	client(t, s, &pgproto3.Parse{Name: "m", Query: "insert into t values (1)"}, sync())
+	server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+	client(t, s, &pgproto3.Bind{PreparedStatement: "m"}, &pgproto3.Execute{}, &pgproto3.Close{ObjectType: 'S', Name: "m"}, sync())
+	server(t, s, &pgproto3.BindComplete{}, tag("INSERT 0 1"), &pgproto3.CloseComplete{})
+	lost(t, s, commit.Unknown)
+	expectWords(t, "its commit was in flight", words(t, s.TakeOut()), "ERROR 08007 ZI")
+}
