@@ -171,9 +171,13 @@ func (s *Session) answerDecided(outcome func(i int) commit.Outcome, undecidedFro
 		ops, segment = ops[:0], segment+1
 	}
 	if open {
-		// The rest of a segment without its Sync has done nothing.
+		// The rest of a segment without its Sync has done nothing, unless a COMMIT stands in its midst.
+		p := lost
+		if undecidedFrom >= 0 && segment >= undecidedFrom {
+			p = s.undecided(s.cause)
+		}
 		s.setStatus(wire.StatusIdle)
-		s.emitProblem(*lost)
+		s.emitProblem(*p)
 		s.answerFrom(nil)
 		s.local.reported, s.local.skip = true, true
 		s.answerUnsent()

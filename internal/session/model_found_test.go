@@ -431,3 +431,34 @@ func TestTheCommitOfAStatementThatItsSegmentHasClosedIsNotTakenForNothing(t *tes
 	lost(t, s, commit.Unknown)
 	expectWords(t, "its commit was in flight", words(t, s.TakeOut()), "ERROR 08007 ZI")
 }
+
+func TestACommitInTheMidstOfAnOpenSegmentMayHaveHappened(t *testing.T) {
+	s := marking(t)
+	client(t, s, query("insert into t values (1)"))
+	client(t, s, append(batch("insert into t values (3)", "commit"), &pgproto3.Flush{})...)
+	server(t, s, append(ran("INSERT 0 1"), &pgproto3.CloseComplete{})...)
+	server(t, s, marked()...)
+	lost(t, s, commit.Committed)
+	if got := words(t, s.TakeOut()); !strings.HasPrefix(got, "ZI ERROR 08007") {
+		t.Errorf("the client got %q", got)
+	}
+}
+
+func TestWhatWasAnsweredInPartIsNotSentAgainAfterAReplayThatFailed(t *testing.T) {
+	s := idle(t)
+	client(t, s, query("begin"))
+	server(t, s, tag("BEGIN"), ready('T'))
+	client(t, s, query("commit and chain; commit"))
+	server(t, s, tag("COMMIT"))
+	if v := lost(t, s, commit.Unknown); v != Replay {
+		t.Fatalf("verdict %v", v)
+	}
+	s.BeginReplay()
+	if _, ev := server(t, s, tag("BEGIN"), ready('T')); ev != Diverged {
+		t.Fatalf("event %v", ev)
+	}
+	s.Refuse(Problem{Code: CodeSerialization, Message: "diverged"})
+	if s.HasUnsent() {
+		t.Errorf("still to be sent: %q", s.Unsent())
+	}
+}

@@ -323,7 +323,10 @@ func (s *Session) abandonReplay() {
 	// What was answered is not to be answered again, whether this upstream was given it or not.
 	answered := len(s.journal)
 	if s.Busy() {
-		answered = int(s.queue[s.head].start)
+		o := s.queue[s.head]
+		if answered = int(o.start); o.commands > 0 && o.flags&flagWrapped == 0 {
+			answered = int(o.end)
+		}
 	}
 	s.sent = max(s.sent, answered)
 }
