@@ -46,7 +46,7 @@ func (s *Session) commitPoints() (points []point, sound bool) {
 	s.eachRequest(s.journal[from:max(from, s.sent)], from, func(o op) {
 		if int(o.start) >= outstanding && m.segment < 0 {
 			// From here on it is not known what was done; up to here it is.
-			m.segment, m.n = 0, 0
+			m.segment, m.n, m.prepared, m.others = 0, 0, 0, false
 			m.inBlock, m.failed = s.inBlock, s.inError
 		}
 		if failed := s.Busy() && s.queue[s.head].flags&flagFailed != 0; failed && int(o.start) == outstanding {
@@ -77,6 +77,8 @@ type tracker struct {
 	maybe     bool // inBlock is a guess: every end of a segment may be a commit
 	guessed   bool // something was concluded from a guess
 	n         int  // statements of this segment, or of this Query
+	prepared  byte // kinds of messages before an Execute that this segment has had
+	others    bool // one of them may be another statement's
 	dirty     bool // something was changed since the last commit
 	dirtyFrom int  // segment of the first change
 	segment   int  // -1: in what was answered
@@ -114,7 +116,28 @@ func (m *tracker) turn(inBlock bool) {
 }
 
 // reach notes that what comes now may not be reached.
-func (m *tracker) reach() { m.soon = m.soon || m.segment >= 0 && m.n > 0 }
+func (m *tracker) reach() {
+	m.soon = m.soon || m.segment >= 0 && (m.n > 0 || m.others)
+}
+
+// prepare follows what comes before an Execute. More of it than one statement needs may be another one's, and fail.
+func (m *tracker) prepare(msg []byte) {
+	if m.segment < 0 || msg == nil {
+		return
+	}
+	bit := byte(0)
+	switch msg[0] {
+	case wire.Parse:
+		bit = 1
+	case wire.Bind:
+		bit = 2
+	case wire.Describe:
+		m.others = m.others || len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == 'S'
+		bit = 4
+	}
+	m.others = m.others || m.prepared&bit != 0
+	m.prepared |= bit
+}
 
 // end is the end of a segment.
 func (m *tracker) end() {
@@ -122,6 +145,7 @@ func (m *tracker) end() {
 		m.guessed = true
 	}
 	m.maybe, m.soon, m.n = m.maybe || m.soon, false, 0
+	m.prepared, m.others = 0, false
 	if m.segment >= 0 {
 		m.segment++
 	}
@@ -133,6 +157,7 @@ func (s *Session) track(m *tracker, o op) {
 	if s.Busy() && o.kind == wire.Query && o.start == s.queue[s.head].start {
 		known = int(s.queue[s.head].commands)
 	}
+	m.prepare(s.message(o))
 	i := 0
 	s.statementsOf(o, func(sql string) {
 		if i++; i <= known && sql != unknownStatement {

@@ -462,3 +462,12 @@ func TestWhatWasAnsweredInPartIsNotSentAgainAfterAReplayThatFailed(t *testing.T)
 		t.Errorf("still to be sent: %q", s.Unsent())
 	}
 }
+
+func TestABeginBehindAParseThatMayFailMayNotBeReached(t *testing.T) {
+	s := marking(t)
+	client(t, s, append([]pgproto3.FrontendMessage{&pgproto3.Parse{Name: "m", Query: "bogus"}}, append(batch("begin"), sync())...)...)
+	client(t, s, query("insert into t values (1)"))
+	if v := lost(t, s, commit.Unknown); v == Replay {
+		t.Error("replayed, though the insert may have been committed by itself")
+	}
+}
