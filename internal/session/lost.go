@@ -76,7 +76,7 @@ func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
 }
 
 func (s *Session) lost(cause string) (Verdict, Reason) {
-	begun := s.saved != nil || s.delivered > 0 && s.status == wire.StatusIdle // a unit is not over
+	begun := s.saved != nil || (s.delivered > 0 || s.truncated) && s.status == wire.StatusIdle // a unit is not over
 	s.abandonReplay()
 	s.leave()
 	skipping := s.skipping
@@ -271,7 +271,7 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 		return Answered, ReasonTransaction
 	}
 	if !s.sentBusy() {
-		if unsent := s.Unsent(); s.delivered > 0 && (len(unsent) == 0 || unsent[0] != wire.Query) {
+		if unsent := s.Unsent(); (s.delivered > 0 || s.truncated) && (len(unsent) == 0 || unsent[0] != wire.Query) {
 			// Everything of the segment but its Sync was answered, or a replay of it held the Sync back.
 			s.emitProblem(*lost)
 			s.answerFrom(nil)

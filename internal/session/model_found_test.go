@@ -471,3 +471,18 @@ func TestABeginBehindAParseThatMayFailMayNotBeReached(t *testing.T) {
 		t.Error("replayed, though the insert may have been committed by itself")
 	}
 }
+
+func TestAnOpenSegmentThatOutgrewTheJournalIsNotIdle(t *testing.T) {
+	s := New(Full, 60)
+	s.Adopt(map[string]string{"standard_conforming_strings": "on"})
+	client(t, s, append(batch("insert into t values (1)", "insert into t values (2)"), &pgproto3.Flush{})...)
+	server(t, s, append(ran("INSERT 0 1"), ran("INSERT 0 1")...)...)
+	if s.Busy() {
+		t.Fatal("all was answered")
+	}
+	lost(t, s, commit.Unknown)
+	client(t, s, sync())
+	if got := words(t, s.TakeOut()); !strings.HasPrefix(got, "ERROR") {
+		t.Errorf("the client got %q, and takes what is lost for committed", got)
+	}
+}
