@@ -44,7 +44,7 @@ var mutations = []mutation{
 		name:    "digest",
 		without: "a replay may answer otherwise, as long as it says as much",
 		edits: []edit{{"internal/session/server.go",
-			"s.verify == 0 || s.delivered > s.verify || s.delivered == s.verify && s.hash.Sum64() != s.verifySum",
+			"s.verify == 0 || s.delivered > s.verify || s.delivered == s.verify && s.hash.value() != s.verifySum",
 			"s.verify == 0 || s.delivered > s.verify"}},
 		torture: []string{"-mode", "marker", "-faults", "reset", "-load", "diverge-now,tx-counter"},
 	},
