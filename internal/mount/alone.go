@@ -11,49 +11,9 @@ import (
 
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/commit"
-	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/wire"
 	"github.com/fairlead-go/fairlead/topology"
 )
-
-// prepare makes statements on the upstream that the session has, before it is given work that uses them.
-func (m *Conn) prepare(missing []*session.Statement) error {
-	ctx, leave := m.enter(writes)
-	defer leave()
-	u := m.up
-	if err := m.alone(u); err != nil || m.up != u {
-		return err
-	}
-	if err := m.quiesce(ctx); err != nil || m.up != u || m.doubt || m.confirm {
-		return err
-	}
-	u.Unread(m.hold)
-	m.hold = m.hold[:0]
-	m.mu.Unlock()
-	err := prepareAll(ctx, u, missing)
-	m.mu.Lock()
-	var refused *refusal
-	switch {
-	case m.up != u:
-		return nil
-	case err == nil:
-		for _, st := range missing {
-			m.s.Restored(st)
-		}
-	case errors.As(err, &refused):
-		for _, st := range missing {
-			m.s.Restored(st)
-		}
-		m.detach(true)
-		m.s.FailNext(refused.Problem)
-	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
-		m.lose(err)
-		return os.ErrDeadlineExceeded
-	default:
-		m.lose(lossOf(u, err))
-	}
-	return nil
-}
 
 // readBack asks the upstream for the settings that functions of the user's own make.
 func (m *Conn) readBack() error {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -292,7 +291,7 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 		return nil
 	}
 	m.mu.Unlock()
-	err = m.pool.restore(ctx, up, plan)
+	made, err := m.pool.restore(ctx, up, plan)
 	m.mu.Lock()
 	if err != nil {
 		return err
@@ -300,9 +299,7 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	if x != nil {
 		m.s.Same()
 	}
-	for _, st := range plan.missing {
-		m.s.Restored(st)
-	}
+	m.s.Restored(plan.missing, made)
 	return nil
 }
 
@@ -406,87 +403,32 @@ type refusal struct{ session.Problem }
 
 func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 
-func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) error {
+// restore brings a fresh upstream to what a session needs, and returns the statements that are there.
+func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) ([]*session.Statement, error) {
 	if plan.restore != "" {
 		if _, err := up.Query(ctx, plan.restore); err != nil {
 			var pg *pgconn.PgError
 			if errors.As(err, &pg) && pg.Severity == "ERROR" {
-				return &refusal{session.Problem{
+				return nil, &refusal{session.Problem{
 					Code: session.CodeStateLost, Message: "fairlead: the session's settings could not be restored on another server",
 					Detail: pg.Code + ": " + pg.Message, Hint: "Nothing was run. RESET what fails, or open another connection.",
 				}}
 			}
-			return err
+			return nil, err
 		}
 	}
 	if plan.replay {
 		path, err := up.Query(ctx, "SELECT pg_catalog.current_setting('search_path')")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !sqltext.SearchPathSafe(path) {
-			return &refusal{session.Problem{
+			return nil, &refusal{session.Problem{
 				Code:    session.CodeSerialization,
 				Message: "fairlead: the work in flight was lost with its connection and cannot be repeated: search_path hides pg_catalog",
 				Detail:  "search_path is " + path, Hint: "Run it again.",
 			}}
 		}
 	}
-	return prepareAll(ctx, up, plan.missing)
-}
-
-// prepareAll makes statements on an upstream, each in a segment of its own, and compares what the server says of them
-// with what the client was told. A statement that the server refuses is left out: using it will say so.
-func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.Statement) error {
-	if len(list) == 0 {
-		return nil
-	}
-	var msgs []byte
-	for _, st := range list {
-		if st.Parse == nil {
-			q, err := (&pgproto3.Query{String: st.SQL}).Encode(nil)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, q...)
-			continue
-		}
-		if st.Replace {
-			closing, err := (&pgproto3.Close{ObjectType: 'S', Name: st.Name()}).Encode(nil)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, closing...)
-		}
-		msgs = append(msgs, st.Parse...)
-		describe, err := (&pgproto3.Describe{ObjectType: 'S', Name: st.Name()}).Encode(nil)
-		if err != nil {
-			return err
-		}
-		msgs = append(msgs, describe...)
-		msgs = append(msgs, wire.Sync, 0, 0, 0, 4)
-	}
-	i, sum := 0, uint64(0)
-	var changed []string
-	err := up.Exchange(ctx, msgs, func(kind byte, msg []byte) bool {
-		switch kind {
-		case wire.ParameterDescription:
-			sum = session.DescriptionSum(0, msg)
-		case wire.RowDescription, wire.NoData:
-			if want := list[i].Description(); want != 0 && session.DescriptionSum(sum, msg) != want {
-				changed = append(changed, list[i].Name())
-			}
-		case wire.ReadyForQuery:
-			i, sum = i+1, 0
-		}
-		return i == len(list)
-	})
-	if err != nil || len(changed) == 0 {
-		return err
-	}
-	return &refusal{session.Problem{
-		Code: "0A000", Message: "cached plan must not change result type",
-		Detail: "fairlead: on the server that the session moved to, the result of " + strings.Join(changed, ", ") + " is another one",
-		Hint:   "Prepare the statement again.",
-	}}
+	return prepareAll(ctx, up, plan.missing, wire.StatusIdle)
 }

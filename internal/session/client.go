@@ -154,7 +154,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			s.binding(msg)
 		}
 		if s.memory != nil && !s.skipping {
-			s.shareName(w, at, msg)
+			s.shareName(w, at, start, msg)
 		}
 	case wire.Execute:
 		if s.follow() && !s.skipping {
@@ -173,7 +173,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
 		if s.memory != nil && !s.skipping {
-			s.shareName(w, at, msg)
+			s.shareName(w, at, start, msg)
 		}
 	case wire.Sync:
 		s.open = false

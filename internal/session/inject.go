@@ -27,7 +27,7 @@ const (
 	opProbeSync
 	// opClose is a Close before a Parse of the client's.
 	opClose
-	// opParse is a Parse before one of the client's that is to fail.
+	// opParse is a Parse before one of the client's that is to fail, or before what uses a statement that is not there.
 	opParse
 )
 
@@ -316,6 +316,9 @@ func (s *Session) swallow(kind byte, msg []byte) bool {
 		if kind == wire.CloseComplete || kind == wire.ParseComplete {
 			if o.kind == opClose && s.memory != nil && len(s.onTheWay) > 0 {
 				s.memory.forget(s.onTheWay[0]) // it is that of the Parse behind it
+			}
+			if o.kind == opParse {
+				s.parsedShared()
 			}
 			s.pop()
 			return true

@@ -454,10 +454,11 @@ func (m *simMount) bring(up *simConn) bool {
 	return true
 }
 
-// prepareAll makes statements on a server, each in a segment of its own.
+// prepareAll makes statements on a server, each in a segment of its own; a refusal ends no transaction.
 func (m *simMount) prepareAll(b *simBackend, list []*Statement) {
 	for _, st := range list {
 		m.log("prepares %q %q", st.Name(), st.Text())
+		at, inBlock := len(b.out), b.status() == wire.StatusTransaction
 		if st.Parse == nil {
 			b.query(st.SQL)
 		} else {
@@ -465,7 +466,16 @@ func (m *simMount) prepareAll(b *simBackend, list []*Statement) {
 			b.handle(encodeFrontend(&pgproto3.Describe{ObjectType: 'S', Name: st.Name()}))
 			b.handle(msgSync)
 		}
-		m.s.Restored(st)
+		made := []*Statement{st}
+		eachMessage(b.out[at:], func(msg []byte) {
+			if msg[0] == wire.ErrorResponse {
+				made = nil
+			}
+		})
+		if inBlock {
+			b.tx.failed = false
+		}
+		m.s.Restored([]*Statement{st}, made)
 	}
 }
 

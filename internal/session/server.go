@@ -330,7 +330,7 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
-		if s.memory != nil && (head == opParse || (head == wire.Bind || head == wire.Describe) && e.Code == "26000") {
+		if s.memory != nil && (head == opParse && !s.sharesNext() || (head == wire.Bind || head == wire.Describe) && e.Code == "26000") {
 			s.memory.ended = true // a statement is not there that was
 		}
 		if s.memory != nil && (head == wire.Bind || head == wire.Describe) && e.Code == "0A000" {
@@ -381,8 +381,11 @@ func (s *Session) failed(head byte) {
 		return
 	}
 	for s.Busy() && s.headKind() != wire.Sync && s.headKind() != opProbeSync {
-		if o := s.queue[s.head]; o.kind == wire.Parse {
+		switch o := s.queue[s.head]; o.kind {
+		case wire.Parse:
 			s.parseFailed(o)
+		case opParse:
+			s.arrived()
 		}
 		s.pop()
 	}

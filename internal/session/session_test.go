@@ -386,7 +386,7 @@ func TestPreparedStatementsAreMissingAfterAMove(t *testing.T) {
 	if m[0].Description() != want {
 		t.Error("the description's digest is not that of the same messages")
 	}
-	s.Restored(m[0])
+	s.Restored(m, m)
 	if s.Needs() {
 		t.Error("still missing")
 	}

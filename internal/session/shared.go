@@ -205,22 +205,26 @@ func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 		return
 	}
 	if _, known := s.resolve(name); known && !s.madeAgain(name) {
-		s.onTheWay = append(s.onTheWay, "")
 		s.collide(w, at, msg)
+		s.onTheWay = append(s.onTheWay, "")
 		return
 	}
 	shared := s.sharedName(msg)
-	again := s.memory.has(shared) || slices.Contains(s.onTheWay, shared)
-	s.onTheWay = append(s.onTheWay, shared)
+	s.announce(w, at, start, shared)
 	if s.naming == nil {
 		s.naming = make(map[string]string)
 	}
 	s.naming[string(name)] = shared
-	if again {
+	s.rename(w, at, msg, wire.HeaderLen, name, shared)
+}
+
+// announce is what goes before the Parse of a shared statement.
+func (s *Session) announce(w *pass, at, start int, shared string) {
+	if s.memory.has(shared) || slices.Contains(s.onTheWay, shared) {
 		w.insert(at, encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: shared}))
 		s.push(op{kind: opClose, start: int32(start), end: int32(start)})
 	}
-	s.rename(w, at, msg, wire.HeaderLen, name, shared)
+	s.onTheWay = append(s.onTheWay, shared)
 }
 
 // madeAgain reports whether a Parse in a replay makes the statement that it has made before.
@@ -238,10 +242,11 @@ func (s *Session) collide(w *pass, at int, msg []byte) {
 	s.memory.own[string(name)] = s.id
 	w.insert(at, msg)
 	s.push(op{kind: opParse, start: -1, end: -1})
+	s.onTheWay = append(s.onTheWay, "")
 }
 
 // shareName puts the shared name of a statement into a message that uses it.
-func (s *Session) shareName(w *pass, at int, msg []byte) {
+func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 	name, ok := statementOf(msg)
 	if !ok || len(name) == 0 {
 		if ok && msg[0] == wire.Bind {
@@ -278,9 +283,9 @@ func (s *Session) shareName(w *pass, at int, msg []byte) {
 	case known:
 		if _, pending := s.naming[string(name)]; !pending && !s.memory.has(shared) {
 			// It could not be prepared ahead. That the client learns as it does when a plan cannot be made again.
+			s.announce(w, at, start, shared)
 			w.insert(at, renamed(s.statements.named[string(name)].Parse, shared))
 			s.push(op{kind: opParse, start: -1, end: -1})
-			s.memory.put(shared, 0)
 		}
 		s.rename(w, at, msg, offset, name, shared)
 	case strings.HasPrefix(string(name), sharedPrefix):
@@ -482,7 +487,7 @@ func renamed(parse []byte, name string) []byte {
 	return append(append(append(b, name...), 0), rest...)
 }
 
-// remember is Restored for a session that shares its upstreams.
+// remember is restored for a session that shares its upstreams.
 func (s *Session) remember(st *Statement) {
 	m := s.memory
 	switch {
@@ -504,16 +509,24 @@ func (s *Session) prepared(name []byte) {
 		s.memory.unnamed, s.memory.unnamedSeq = s.id, s.statements.unnamedSeq
 		return
 	}
-	shared := s.arrived()
-	if s.naming[string(name)] == shared {
+	if s.naming[string(name)] == s.parsedShared() {
 		delete(s.naming, string(name))
-	}
-	if shared != "" {
-		s.memory.put(shared, 0)
 	}
 }
 
-// arrived is the shared name of the first Parse on its way, whose answer has come.
+// parsedShared takes in that the server has completed the first Parse on its way, and returns its shared name.
+func (s *Session) parsedShared() string {
+	shared := s.arrived()
+	if shared != "" {
+		s.memory.put(shared, 0)
+	}
+	return shared
+}
+
+// sharesNext reports whether the first Parse on its way is one of a shared statement.
+func (s *Session) sharesNext() bool { return len(s.onTheWay) > 0 && s.onTheWay[0] != "" }
+
+// arrived is the shared name of the first Parse on its way, which is done or not to be done.
 func (s *Session) arrived() (shared string) {
 	if len(s.onTheWay) > 0 {
 		shared, s.onTheWay = s.onTheWay[0], s.onTheWay[1:]

@@ -388,8 +388,18 @@ func statementOf(msg []byte) (name []byte, ok bool) {
 	return nil, false
 }
 
-// Restored says that the upstream has the statement again.
-func (s *Session) Restored(st *Statement) {
+// Restored says which of the Missing statements the upstream has again. The server has refused the others.
+func (s *Session) Restored(missing, made []*Statement) {
+	for _, st := range missing {
+		if slices.Contains(made, st) {
+			s.restored(st)
+		} else if s.memory != nil && st.Replace {
+			s.memory.forget(st.name)
+		}
+	}
+}
+
+func (s *Session) restored(st *Statement) {
 	t := &s.statements
 	if s.memory != nil {
 		s.remember(st)
