@@ -53,7 +53,7 @@ const savepoint = "fairlead_prepare"
 
 // prepareAll makes statements on an upstream, each in a segment of its own, and compares what the server says of them
 // with what the client was told. It returns those that are there; one that the server refuses is left out: using it will say
-// so. In a transaction block a refusal undoes nothing.
+// so. In a transaction block, where status is T, such a refusal undoes nothing.
 func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.Statement, status byte) ([]*session.Statement, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -71,6 +71,7 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 	}
 	if inBlock {
 		f.command("RELEASE SAVEPOINT " + savepoint)
+		f.tidy()
 	}
 	if f.err != nil {
 		return nil, f.err
@@ -78,11 +79,15 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 	i, sum, failed := 0, uint64(0), false
 	var made []*session.Statement
 	var changed []string
+	var broken *wire.Error
 	err := up.Exchange(ctx, f.msgs, func(kind byte, msg []byte) bool {
 		st := f.of[i]
 		switch kind {
 		case wire.ErrorResponse:
 			failed = true
+			if e := wire.ParseError(wire.Body(msg)); broken == nil && (st == nil || passing(e.Code)) {
+				broken = &e
+			}
 		case wire.ParameterDescription:
 			sum = session.DescriptionSum(0, msg)
 		case wire.RowDescription, wire.NoData:
@@ -97,14 +102,32 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 		}
 		return i == len(f.of)
 	})
-	if err != nil || len(changed) == 0 {
-		return made, err
+	switch {
+	case err != nil:
+		return nil, err
+	case broken != nil:
+		return nil, &refusal{session.Problem{
+			Code: broken.Code, Message: broken.Message,
+			Detail: "fairlead: the server said so when the session's prepared statements were prepared again", Hint: "Nothing was run. Run it again.",
+		}}
+	case len(changed) > 0:
+		return nil, &refusal{session.Problem{
+			Code: "0A000", Message: "cached plan must not change result type",
+			Detail: "fairlead: on the server that the session moved to, the result of " + strings.Join(changed, ", ") + " is another one",
+			Hint:   "Prepare the statement again.",
+		}}
 	}
-	return nil, &refusal{session.Problem{
-		Code: "0A000", Message: "cached plan must not change result type",
-		Detail: "fairlead: on the server that the session moved to, the result of " + strings.Join(changed, ", ") + " is another one",
-		Hint:   "Prepare the statement again.",
-	}}
+	return made, nil
+}
+
+// passing reports whether an error tells of the moment, and nothing of the statement that met it: conflicts, a lack of
+// resources, a cancel.
+func passing(code string) bool {
+	switch code[:min(2, len(code))] {
+	case "40", "53", "55", "57", "58", "XX":
+		return true
+	}
+	return false
 }
 
 // segments are messages, each few of which the server answers with a ReadyForQuery.
@@ -128,10 +151,16 @@ func (f *segments) add(list ...pgproto3.FrontendMessage) {
 // command runs SQL and leaves the client's unnamed statement and portal alone.
 func (f *segments) command(sql string) {
 	f.add(
+		&pgproto3.Close{ObjectType: 'P', Name: savepoint}, &pgproto3.Close{ObjectType: 'S', Name: savepoint},
 		&pgproto3.Parse{Name: savepoint, Query: sql}, &pgproto3.Bind{DestinationPortal: savepoint, PreparedStatement: savepoint},
-		&pgproto3.Execute{Portal: savepoint}, &pgproto3.Close{ObjectType: 'P', Name: savepoint},
-		&pgproto3.Close{ObjectType: 'S', Name: savepoint}, &pgproto3.Sync{},
+		&pgproto3.Execute{Portal: savepoint}, &pgproto3.Sync{},
 	)
+	f.of = append(f.of, nil)
+}
+
+// tidy leaves nothing of the commands on the server, whatever came of them.
+func (f *segments) tidy() {
+	f.add(&pgproto3.Close{ObjectType: 'P', Name: savepoint}, &pgproto3.Close{ObjectType: 'S', Name: savepoint}, &pgproto3.Sync{})
 	f.of = append(f.of, nil)
 }
 

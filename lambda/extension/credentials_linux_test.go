@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,24 +35,54 @@ func dsnOf(t *testing.T, c *rdstest.Cluster, user string, params url.Values) str
 	return fmt.Sprintf("postgres://%s@%s/%s?%s", user, c.Writer().Addr(), cfg.Database, params.Encode())
 }
 
-func TestTheExtensionLogsInWithTokens(t *testing.T) {
-	_, c, env := world(t)
+// withTokens is a DSN of the user that logs in with tokens.
+func withTokens(t *testing.T, c *rdstest.Cluster) string {
+	t.Helper()
 	must(t, c.CreateUser(testContext(t), "iam", ""))
-	s := startWith(t, dsnOf(t, c, "iam", url.Values{
+	return dsnOf(t, c, "iam", url.Values{
 		"auth": {"iam"}, "sslmode": {"verify-full"}, "sslrootcert": {c.CAFile()},
 		"iam_host": {fmt.Sprintf("%s:%d", c.Writer().Host(), c.Writer().Addr().Port())},
-	}), inGo, fakelambda.Config{Env: env})
-	must(t, s.Init(testContext(t)))
-	if n := connections(t, c); n == 0 {
-		t.Error("nothing is connected after Init")
+	})
+}
+
+func TestTheExtensionLogsInWithTokens(t *testing.T) {
+	for from, env := range map[string]func(*fakeaws.Server) []string{
+		"the container's endpoint": func(*fakeaws.Server) []string { return nil },
+		"keys in the environment": func(aws *fakeaws.Server) []string {
+			k := aws.NewKey(0)
+			return []string{
+				"AWS_CONTAINER_CREDENTIALS_FULL_URI=", "AWS_ACCESS_KEY_ID=" + k.ID, "AWS_SECRET_ACCESS_KEY=" + k.Secret,
+				"AWS_SESSION_TOKEN=" + k.SessionToken,
+			}
+		},
+	} {
+		t.Run(from, func(t *testing.T) {
+			aws, c, base := world(t)
+			s := startWith(t, withTokens(t, c), inGo, fakelambda.Config{Env: append(base, env(aws)...)})
+			must(t, s.Init(testContext(t)))
+			if n := connections(t, c); n == 0 {
+				t.Error("nothing is connected after Init")
+			}
+			ask(t, s, deed{ID: from})
+			if n := admin(t, c, "select count(*) from pg_stat_activity where application_name = $1 and usename = 'iam'", short(t.Name())); n == 0 {
+				t.Error("nobody has logged in with a token")
+			}
+			if strings.Contains(s.Log(), "X-Amz-Signature") {
+				t.Error("a token is in the log")
+			}
+		})
 	}
-	ask(t, s, deed{ID: "token"})
-	if n := admin(t, c, "select count(*) from pg_stat_activity where application_name = $1 and usename = 'iam'", short(t.Name())); n == 0 {
-		t.Error("nobody has logged in with a token")
-	}
-	if strings.Contains(s.Log(), "X-Amz-Signature") {
-		t.Error("a token is in the log")
-	}
+}
+
+func TestKeysThatAreReplacedInAFreezeAreReadAnew(t *testing.T) {
+	aws, c, env := world(t)
+	s := startWith(t, withTokens(t, c), inGo, fakelambda.Config{Env: env})
+	ask(t, s, deed{ID: "keys-1"})
+	must(t, s.Freeze(testContext(t)))
+	aws.RotateKey(time.Hour)
+	admin(t, c, "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1", short(t.Name()))
+	must(t, s.Thaw())
+	ask(t, s, deed{ID: "keys-2"})
 }
 
 func TestARotationBetweenInvocationsIsNotSeen(t *testing.T) {
