@@ -158,7 +158,7 @@ func (s *Session) track(m *tracker, o op) {
 		known = int(s.queue[s.head].commands)
 	}
 	m.prepare(s.message(o))
-	i := 0
+	i, several := 0, o.kind == wire.Query && s.statementCount(o) > 1
 	s.statementsOf(o, func(sql string) {
 		if i++; i <= known && sql != unknownStatement {
 			// Its tag was given to the client; what it has made of the block is known already.
@@ -184,6 +184,8 @@ func (s *Session) track(m *tracker, o op) {
 		}
 		switch kind := sqltext.Classify(sql, m.o); kind {
 		case sqltext.Begin:
+			// If the server's parser refuses one statement of a string, not one of them is run.
+			m.soon = m.soon || several && m.segment >= 0
 			m.turn(true)
 		case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction:
 			m.reach()

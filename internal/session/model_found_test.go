@@ -472,6 +472,17 @@ func TestABeginBehindAParseThatMayFailMayNotBeReached(t *testing.T) {
 	}
 }
 
+func TestABeginThatTheParserRefusesBeginsNothing(t *testing.T) {
+	for _, first := range []string{"begin; bogus", "begin isolation level bogus", "begin; insert into t values (0"} {
+		s := marking(t)
+		client(t, s, query(first))
+		client(t, s, query("insert into t values (1)"))
+		if v := lost(t, s, commit.Unknown); v == Replay || !strings.Contains(words(t, s.TakeOut()), "08007") {
+			t.Errorf("behind %q the insert is taken for undone, though it may have been committed by itself", first)
+		}
+	}
+}
+
 func TestAnOpenSegmentThatOutgrewTheJournalIsNotIdle(t *testing.T) {
 	s := New(Full, 60)
 	s.Adopt(map[string]string{"standard_conforming_strings": "on"})

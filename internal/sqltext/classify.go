@@ -6,7 +6,7 @@ import "strings"
 var simpleKinds = map[string]Kind{
 	"values": Values, "table": Table, "with": With, "show": Show, "explain": Explain,
 	"insert": Insert, "update": Update, "delete": Delete, "merge": Merge,
-	"begin": Begin, "savepoint": Savepoint, "release": Release, "reset": Reset, "discard": Discard,
+	"savepoint": Savepoint, "release": Release, "reset": Reset, "discard": Discard,
 	"execute": Execute, "deallocate": Deallocate, "declare": Declare, "fetch": Fetch, "move": Move, "close": CloseCursor,
 	"listen": Listen, "unlisten": Unlisten, "notify": Notify, "copy": Copy, "lock": Lock, "call": Call, "do": Do,
 	"load": Load, "vacuum": Vacuum, "analyze": Analyze, "analyse": Analyze, "cluster": Cluster, "reindex": Reindex,
@@ -61,8 +61,10 @@ func Classify(stmt string, o Options) Kind {
 		return classifySelect(stmt, o)
 	case "start":
 		if t.isWord(i+1, "transaction") {
-			return Begin
+			return begins(stmt, 2, o)
 		}
+	case "begin":
+		return begins(stmt, skipWork(&t, i+1)-i, o)
 	case "commit", "end":
 		if t.isWord(i+1, "prepared") && w == "commit" {
 			return CommitPrepared
@@ -99,6 +101,40 @@ func skipWork(t *tokens, i int) int {
 		return i + 1
 	}
 	return i
+}
+
+// transactionModes are those of BEGIN.
+var transactionModes = [][]string{
+	{"isolation", "level", "serializable"}, {"isolation", "level", "repeatable", "read"}, {"isolation", "level", "read", "committed"},
+	{"isolation", "level", "read", "uncommitted"}, {"read", "write"}, {"read", "only"}, {"deferrable"}, {"not", "deferrable"},
+}
+
+// maxModes is how many tokens of a BEGIN are looked at.
+const maxModes = 64
+
+// begins is Begin for a text whose transaction modes, from token i on, are ones that the server's parser takes. What it refuses
+// begins nothing, and what a client has sent behind that is not part of a transaction.
+func begins(stmt string, i int, o Options) Kind {
+	t, err := tokenizeMax(stmt, o, maxModes)
+	if err != nil {
+		return Unknown
+	}
+	for begun := false; t.at(i).kind != tokEnd && !t.is(i, ";"); begun = true {
+		if begun && t.is(i, ",") {
+			i++
+		}
+		n := 0
+		for _, mode := range transactionModes {
+			if t.areWords(i, mode...) {
+				n = len(mode)
+			}
+		}
+		if n == 0 {
+			return Unknown
+		}
+		i += n
+	}
+	return Begin
 }
 
 func chain(t *tokens, i int, plain, chained Kind) Kind {
