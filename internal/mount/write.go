@@ -122,7 +122,7 @@ func (m *Conn) prepareToWrite(p []byte) error {
 	if m.tracks && m.up != nil && m.s.Opaque() && m.s.Idle() {
 		return m.readBack()
 	}
-	if m.up != nil && !m.s.Waits() && !m.doubt && !m.confirm {
+	if m.up != nil && !m.s.Answering() && !m.s.Waits() && !m.doubt && !m.confirm {
 		if missing := m.s.Missing(p); missing != nil {
 			return m.prepare(missing)
 		}
