@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture boundaries mutations bench layer lint compat generate
+.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint compat compat-pooler generate
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what is missing on this machine (PostgreSQL)
 	@scripts/setup
@@ -31,6 +31,9 @@ mutations: setup ## take each precaution out of a copy, and torture it until tha
 bench: setup ## what it costs and how fast it fails over, against pgx in the same run
 	scripts/bench
 
+bench-pooler: setup ## select-only pgbench through the pooler and through PgBouncer, in turns; ARGS=-help for more
+	scripts/bench-pooler $(ARGS)
+
 layer: ## the Lambda layer, for arm64 and amd64: out/fairlead-lambda-*.zip
 	$(GO) run ./lambda/layer -out out
 
@@ -42,6 +45,10 @@ lint: ## gofmt, go vet, staticcheck
 
 compat: setup ## pgx's own tests, run through the driver
 	scripts/compat
+	scripts/compat -through pool
+
+compat-pooler: setup ## pgx's own tests, run through the pooler, each alone
+	scripts/compat -through pooler
 
 generate: ## renew generated files
 	$(GO) generate ./...
