@@ -15,6 +15,8 @@ type comparison struct {
 	w       *workspace
 	bins    map[string]string
 	env     []string
+	way     []string // what the environment has besides for what is not run directly
+	alone   bool     // what is not run directly is run test by test
 	known   reasons
 	timeout time.Duration
 }
@@ -70,14 +72,20 @@ func (c *comparison) all(ctx context.Context, packages []string, pattern string,
 }
 
 func (c *comparison) one(ctx context.Context, pkg, pattern string, through bool) (*results, error) {
-	r := testRun{bin: c.bins[pkg], dir: filepath.Join(c.w.pgx(), pkg), env: c.env, pattern: pattern, timeout: c.timeout}
-	way := "directly"
+	r := testRun{
+		json: c.w.json, bin: c.bins[pkg], dir: filepath.Join(c.w.pgx(), pkg), env: c.env, pattern: pattern, timeout: c.timeout,
+	}
+	way, run := "directly", r.run
 	if through {
 		way = "through Fairlead"
-		r.env = append(slices.Clone(c.env), "COMPAT_THROUGH=1")
+		r.env = append(slices.Clone(c.env), c.way...)
 		r.skip = c.known.skip(title(pkg))
+		run = r.run
+		if c.alone {
+			run = r.runAlone
+		}
 	}
-	res, err := r.run(ctx)
+	res, err := run(ctx)
 	if err != nil {
 		return nil, err
 	}

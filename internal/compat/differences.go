@@ -2,16 +2,12 @@ package main
 
 import (
 	"bufio"
-	_ "embed"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 )
-
-//go:embed explained.txt
-var explainedText string
 
 // difference is a test that passes directly and not through the driver.
 type difference struct {

@@ -20,6 +20,7 @@ type options struct {
 	dir        string
 	run        string
 	packages   string
+	through    string
 	parameters string
 	timeout    time.Duration
 	race       bool
@@ -31,11 +32,12 @@ func main() {
 	var o options
 	flag.StringVar(&o.dir, "dir", "", "the folder to work in, removed at the end; default a temporary one")
 	flag.StringVar(&o.run, "run", "", "run only the tests that match this `regexp`")
-	flag.StringVar(&o.packages, "pkg", "", "run only these packages, comma-separated: pgx, pgconn, pgxpool, stdlib")
+	flag.StringVar(&o.packages, "pkg", "", "run only these packages, comma-separated: pgx, pgconn, pgxpool, stdlib, with the pooler pgtype and others too")
+	flag.StringVar(&o.through, "through", "driver", "what the tests are run through: `driver, pool or pooler`")
 	flag.StringVar(&o.parameters, "parameters", "", "parameters of the driver, as in a `DSN`: topology=none")
-	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the tests of a package may run")
+	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the tests of a package may run, and each one that is run alone a tenth of it")
 	flag.BoolVar(&o.race, "race", false, "with the race detector")
-	flag.BoolVar(&o.shell, "shell", false, "run no tests, but a shell in which they can be: bin/pgconn.test, with COMPAT_THROUGH=1 through the driver")
+	flag.BoolVar(&o.shell, "shell", false, "run no tests, but a shell in which they can be: bin/pgconn.test, through the driver or the pooler")
 	flag.BoolVar(&o.verbose, "v", false, "print what explained differences print too")
 	flag.Parse()
 
@@ -56,11 +58,15 @@ func main() {
 
 // run reports whether all differences are explained.
 func run(ctx context.Context, o options) (ok bool, err error) {
-	known, err := parseReasons(explainedText)
+	by, err := findWay(o.through)
 	if err != nil {
 		return false, err
 	}
-	packages, err := selectPackages(o.packages)
+	known, err := by.known()
+	if err != nil {
+		return false, err
+	}
+	packages, err := selectPackages(by, o.packages)
 	if err != nil {
 		return false, err
 	}
@@ -101,11 +107,16 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	progress("PostgreSQL %s on port %d", srv.version, srv.port)
 
 	env := append(slices.Clone(w.env), srv.environment()...)
-	env = append(env, fmt.Sprintf("COMPAT_PORT=%d", srv.port), "COMPAT_PARAMETERS="+o.parameters)
-	if o.shell {
-		return true, shell(ctx, o.dir, env)
+	env = append(env, fmt.Sprintf("COMPAT_PORT=%d", srv.port), "COMPAT_PARAMETERS="+strings.TrimSpace(by.parameters+" "+o.parameters))
+	way, end, err := by.open(ctx, srv)
+	if err != nil {
+		return false, err
 	}
-	c := comparison{w: w, bins: bins, env: env, known: known, timeout: o.timeout}
+	defer func() { err = errors.Join(err, end()) }()
+	if o.shell {
+		return true, shell(ctx, o.dir, append(env, way...))
+	}
+	c := comparison{w: w, bins: bins, env: env, way: way, alone: by.alone, known: known, timeout: o.timeout}
 	rep, err := c.run(ctx, packages, o.run)
 	if err != nil {
 		return false, err
@@ -123,17 +134,17 @@ func shell(ctx context.Context, dir string, env []string) error {
 	return context.Cause(ctx)
 }
 
-func selectPackages(names string) ([]string, error) {
+func selectPackages(by *way, names string) ([]string, error) {
 	if names == "" {
-		return tested, nil
+		return by.packages, nil
 	}
 	var packages []string
 	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(tested, func(pkg string) bool { return title(pkg) == name })
+		i := slices.IndexFunc(by.packages, func(pkg string) bool { return title(pkg) == name })
 		if i < 0 {
-			return nil, fmt.Errorf("compat: -pkg %s: there are pgx, pgconn, pgxpool, stdlib", name)
+			return nil, fmt.Errorf("compat: -pkg %s: there are %s", name, strings.Join(titles(by.packages), ", "))
 		}
-		packages = append(packages, tested[i])
+		packages = append(packages, by.packages[i])
 	}
 	return packages, nil
 }

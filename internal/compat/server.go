@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -169,24 +170,48 @@ func (s *server) stop() {
 
 // environment tells pgx's tests where the server is and how its users log in.
 func (s *server) environment() []string {
-	dsn := func(format string, args ...any) string {
-		return fmt.Sprintf(format, args...) + fmt.Sprintf(" port=%d dbname=pgx_test", s.port)
-	}
-	tls := fmt.Sprintf("host=localhost sslmode=verify-full sslrootcert='%s'", filepath.Join(s.certs, "ca.pem"))
-	md5 := dsn("host=127.0.0.1 user=pgx_md5 password=secret")
-	return []string{
-		"PGX_TEST_DATABASE=" + md5,
-		"PGX_TEST_UNIX_SOCKET_CONN_STRING=" + dsn("host='%s'", s.dir),
-		"PGX_TEST_TCP_CONN_STRING=" + md5,
-		"PGX_TEST_MD5_PASSWORD_CONN_STRING=" + md5,
-		"PGX_TEST_PLAIN_PASSWORD_CONN_STRING=" + dsn("host=127.0.0.1 user=pgx_pw password=secret"),
-		"PGX_TEST_SCRAM_PASSWORD_CONN_STRING=" + dsn("host=127.0.0.1 user=pgx_scram password=secret channel_binding=disable"),
-		"PGX_TEST_SCRAM_PLUS_CONN_STRING=" + dsn("%s user=pgx_ssl password=secret channel_binding=require", tls),
-		"PGX_TEST_TLS_CONN_STRING=" + dsn("%s user=pgx_ssl password=secret channel_binding=disable", tls),
-		"PGX_TEST_TLS_CLIENT_CONN_STRING=" + dsn("%s user=pgx_sslcert sslcert='%s' sslkey='%s'", tls,
+	encrypted := s.encrypted(s.port)
+	return append(s.environmentOf(s.port, s.port),
+		"PGX_TEST_MD5_PASSWORD_CONN_STRING="+s.login("pgx_md5"),
+		"PGX_TEST_PLAIN_PASSWORD_CONN_STRING="+s.login("pgx_pw"),
+		"PGX_TEST_TLS_CLIENT_CONN_STRING="+fmt.Sprintf("%s user=pgx_sslcert sslcert='%s' sslkey='%s'", encrypted,
 			filepath.Join(s.certs, "pgx_sslcert.crt"), filepath.Join(s.certs, "pgx_sslcert.key")),
 		"PGX_SSL_PASSWORD=certpw",
+	)
+}
+
+// environmentOf tells them of what answers at a port, and at the one where users log in with SCRAM, over TLS or not.
+func (s *server) environmentOf(port, scram int) []string {
+	main := fmt.Sprintf("host=127.0.0.1 user=pgx_md5 password=secret port=%d dbname=pgx_test", port)
+	encrypted := s.encrypted(scram)
+	return []string{
+		"PGX_TEST_DATABASE=" + main,
+		"PGX_TEST_TCP_CONN_STRING=" + main,
+		"PGX_TEST_PGBOUNCER_CONN_STRING=" + main,
+		"PGX_TEST_UNIX_SOCKET_CONN_STRING=" + fmt.Sprintf("host='%s' port=%d user=pgx_md5 dbname=pgx_test", s.dir, port),
+		"PGX_TEST_SCRAM_PASSWORD_CONN_STRING=" +
+			fmt.Sprintf("host=127.0.0.1 port=%d user=pgx_scram password=secret channel_binding=disable dbname=pgx_test", scram),
+		"PGX_TEST_SCRAM_PLUS_CONN_STRING=" + encrypted + " user=pgx_ssl password=secret channel_binding=require",
+		"PGX_TEST_TLS_CONN_STRING=" + encrypted + " user=pgx_ssl password=secret channel_binding=disable",
 	}
+}
+
+func (s *server) encrypted(port int) string {
+	return fmt.Sprintf("host=localhost port=%d dbname=pgx_test sslmode=verify-full sslrootcert='%s'", port, filepath.Join(s.certs, "ca.pem"))
+}
+
+// login is how a user logs in on the server itself.
+func (s *server) login(user string) string {
+	return fmt.Sprintf("host=127.0.0.1 user=%s password=secret port=%d dbname=pgx_test", user, s.port)
+}
+
+// certificate is the server's own.
+func (s *server) certificate() (tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(s.certs, "localhost.crt"), filepath.Join(s.certs, "localhost.key"))
+	if err != nil {
+		return cert, fmt.Errorf("compat: the server's certificate: %w", err)
+	}
+	return cert, nil
 }
 
 // findPostgres returns the folder with the server's programs: the one in PATH, or the newest in the usual places.

@@ -23,15 +23,13 @@ const (
 //go:embed all:_glue
 var glue embed.FS
 
-// tested are the packages whose tests are run, by their folder in the module.
-var tested = []string{".", "pgconn", "pgxpool", "stdlib"}
-
 // workspace is the temporary folder with a Go workspace in it: the copy of pgx, the glue, and the module under test in its
 // place.
 type workspace struct {
 	dir     string
 	version string // pgx's
 	env     []string
+	json    string // the program test2json
 }
 
 // newWorkspace makes it in dir. The current folder must be in the module under test.
@@ -61,7 +59,10 @@ func newWorkspace(ctx context.Context, dir string) (*workspace, error) {
 	if err := w.addGlue(); err != nil {
 		return nil, err
 	}
-	_, err = command(ctx, dir, environ(), "go", "work", "init", w.pgx(), w.glue(), root)
+	if _, err := command(ctx, dir, environ(), "go", "work", "init", w.pgx(), w.glue(), root); err != nil {
+		return nil, err
+	}
+	w.json, err = command(ctx, root, environ(), "go", "tool", "-n", "test2json")
 	return w, err
 }
 
@@ -96,12 +97,8 @@ func (w *workspace) addGlue() error {
 	if err := os.WriteFile(filepath.Join(w.glue(), "go.mod"), []byte(mod), 0o666); err != nil {
 		return err
 	}
-	for _, pkg := range tested {
-		name := pkg
-		if pkg == "." {
-			name = "pgx"
-		}
-		src := fmt.Sprintf("package %s_test\n\nimport _ %q\n", name, glueModule)
+	for _, pkg := range connecting {
+		src := fmt.Sprintf("package %s_test\n\nimport _ %q\n", title(pkg), glueModule)
 		if err := os.WriteFile(filepath.Join(w.pgx(), pkg, "compat_through_test.go"), []byte(src), 0o666); err != nil {
 			return err
 		}
@@ -170,6 +167,14 @@ func title(pkg string) string {
 		return "pgx"
 	}
 	return pkg
+}
+
+func titles(packages []string) []string {
+	names := make([]string, len(packages))
+	for i, pkg := range packages {
+		names[i] = title(pkg)
+	}
+	return names
 }
 
 // copyTree copies a folder of the module cache, whose files are read-only.
