@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint compat compat-pooler generate
+.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint compat compat-pooler programs generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ compat: setup ## pgx's own tests, run through the driver
 
 compat-pooler: setup ## pgx's own tests, run through the pooler, each alone
 	scripts/compat -through pooler
+
+programs: setup ## programs of other languages, run through the pooler
+	scripts/programs
 
 generate: ## renew generated files
 	$(GO) generate ./...

@@ -1,0 +1,177 @@
+package programs
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	sdk "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/pooler"
+	"github.com/fairlead-go/fairlead/rdstest"
+)
+
+// limit bounds what one program does, on a busy machine.
+const limit = 3 * time.Minute
+
+// program is one of testdata's, and what runs it. It is called with "work" or "listen", and a folder for its files.
+type program struct {
+	name    string
+	command []string
+	pins    []string // what its work keeps connections for, apart from listening
+}
+
+var all = []program{
+	{name: "psql", command: []string{"sh", "psql.sh"}},
+	{name: "pgbench", command: []string{"sh", "pgbench.sh"}},
+	{name: "pg_dump", command: []string{"sh", "dump.sh"}},
+	{name: "psycopg2", command: []string{"/usr/bin/python3", "app_psycopg2.py"}},
+	{name: "psycopg3", command: []string{"/usr/bin/python3", "app_psycopg3.py"}},
+	{name: "asyncpg", command: []string{"/usr/bin/python3", "app_asyncpg.py"}},
+	{name: "SQLAlchemy", command: []string{"/usr/bin/python3", "app_sqlalchemy.py"}},
+	{name: "Django", command: []string{"/usr/bin/python3", "app_django.py"}},
+	{name: "psqlODBC", command: []string{"/usr/bin/python3", "app_pyodbc.py"}},
+	{name: "node-postgres", command: []string{"node", "app.js"}},
+	{name: "JDBC", command: []string{"java", "-cp", "/usr/share/java/postgresql.jar", "App.java"}},
+	{name: "ActiveRecord", command: []string{"/usr/bin/ruby", "app.rb"}},
+}
+
+func TestPrograms(t *testing.T) {
+	if os.Getenv("FAIRLEAD_PROGRAMS") == "" {
+		t.Skip("scripts/programs runs it: it installs what the programs need")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cluster, err := rdstest.New(ctx, rdstest.Config{Readers: -1, Flavor: rdstest.Replication})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, p := range all {
+		t.Run(p.name, func(t *testing.T) {
+			w := startWorld(t, cluster)
+			w.run(t, p, "work")
+			slices.Sort(p.pins)
+			if got := w.pins(t); !slices.Equal(got, p.pins) {
+				t.Errorf("its work pinned %q, want %q", got, p.pins)
+			}
+			w.run(t, p, "listen")
+			for _, pin := range w.pins(t) {
+				if pin != "LISTEN" && !slices.Contains(p.pins, pin) {
+					t.Errorf("it pinned %q", pin)
+				}
+			}
+		})
+	}
+}
+
+// world is a pooler before a cluster.
+type world struct {
+	env    []string
+	reader *sdk.ManualReader
+}
+
+// startWorld starts a pooler in transaction mode, which verifies that no connection carries anything from one session to
+// another. It ends with the test.
+func startWorld(t *testing.T, cluster *rdstest.Cluster) *world {
+	t.Helper()
+	u, err := url.Parse(cluster.DSN())
+	if err != nil {
+		t.Fatal("the cluster's DSN is not a URL")
+	}
+	db, err := driver.ParseConfig(u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Resolver = cluster.Resolver()
+	w := &world{reader: sdk.NewManualReader()}
+	s, err := pooler.New(pooler.Config{
+		Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}},
+		// Two connections more than the jobs of pg_dump hold while it waits for them.
+		Cluster:       pooler.Cluster{Database: db, PoolSize: 5, VerifyClean: pooler.VerifyOn},
+		MeterProvider: sdk.NewMeterProvider(sdk.WithReader(w.reader)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := s.Stats().Unclean; n != 0 {
+			t.Errorf("%d connections were not clean", n)
+		}
+	})
+	addrs, err := s.Addrs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := os.Getenv("PATH")
+	if len(bin) > 0 { // the wrappers of Debian leave out pgbench
+		path = bin[len(bin)-1] + ":" + path
+	}
+	w.env = append(os.Environ(), "PATH="+path, "PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", addrs[0].(*net.TCPAddr).Port),
+		"PGUSER="+db.Conn.User, "PGDATABASE="+db.Conn.Database, "PGSSLMODE=disable", "PGGSSENCMODE=disable")
+	return w
+}
+
+// run has the program do one of its two things.
+func (w *world) run(t *testing.T, p program, what string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	dir := t.TempDir()
+	args := append(slices.Clone(p.command[1:]), what, dir)
+	cmd := exec.CommandContext(ctx, p.command[0], args...)
+	cmd.Dir, cmd.Env = "testdata", append(w.env, "TMPDIR="+dir, "PYTHONDONTWRITEBYTECODE=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it has started ends with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", what, err, out)
+	}
+}
+
+// pins are the states that sessions have kept connections for, until now.
+func (w *world) pins(t *testing.T) (states []string) {
+	t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := w.reader.Collect(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			sum, ok := m.Data.(metricdata.Sum[int64])
+			if m.Name != "fairlead.pool.pins" || !ok {
+				continue
+			}
+			for _, point := range sum.DataPoints {
+				state, _ := point.Attributes.Value("state")
+				states = append(states, state.AsString())
+			}
+		}
+	}
+	slices.Sort(states)
+	return states
+}
