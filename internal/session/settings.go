@@ -253,7 +253,7 @@ func (s *Session) command(head byte, tag []byte) {
 	case "SET", "RESET", "DISCARD":
 		s.set(sql)
 	case "SELECT":
-		s.setConfig(head, sql)
+		s.setConfig(head, sql, tag)
 	case "SAVEPOINT":
 		s.settings.pending = append(s.settings.pending, change{savepoint: s.lastName(sql)})
 	case "RELEASE":

@@ -124,14 +124,14 @@ func mentionsSetConfig(sql string) bool {
 	return sqltext.MentionsState([]byte(sql))&sqltext.StateSetConfig != 0
 }
 
-// setConfig takes in a SELECT that may have called set_config.
-func (s *Session) setConfig(head byte, sql string) {
+// setConfig takes in a SELECT that may have called set_config, and has not if it has returned no row.
+func (s *Session) setConfig(head byte, sql string, tag []byte) {
 	calls, ok := sqltext.SetConfigCalls(sql, s.options())
 	if !ok {
 		s.state |= stateSettings
 		return
 	}
-	if len(calls) == 0 {
+	if len(calls) == 0 || string(tag) == "SELECT 0" {
 		return
 	}
 	var params bindParams

@@ -7,7 +7,8 @@ package sqltext
 func Opaque(stmt string, o Options) bool {
 	t, _ := tokenize(stmt, o) // of a text that ends in the middle of a token there are the tokens before it
 	from := 0
-	switch Classify(stmt, o) {
+	kind := Classify(stmt, o)
+	switch kind {
 	case Call, Do:
 		return true
 	case DDL, CreateTemp, DDLNoBlock:
@@ -19,13 +20,33 @@ func Opaque(stmt string, o Options) bool {
 	default:
 		return false
 	}
+	options := len(t.list) // where those of COPY begin
+	if kind == Copy {
+		options = t.optionsOfCopy()
+	}
 	c := loadCatalog()
 	for i := from + 1; i < len(t.list); i++ {
-		if t.is(i, "(") && c.callsUnknown(&t, i-1) {
+		if t.is(i, "(") && i != options && c.callsUnknown(&t, i-1) {
 			return true
 		}
 	}
 	return false
+}
+
+// optionsOfCopy is where the parenthesis with the options of a COPY is that has them right behind STDIN or STDOUT.
+func (t *tokens) optionsOfCopy() int {
+	depth := 0
+	for i := range t.list {
+		switch {
+		case t.is(i, "(") && depth == 0 && i > 2 && t.isWord(i-2, "from", "to") && t.isWord(i-1, "stdin", "stdout"):
+			return i
+		case t.is(i, "("):
+			depth++
+		case t.is(i, ")"):
+			depth--
+		}
+	}
+	return len(t.list)
 }
 
 // queryOfCreate is where the query begins whose rows a table is created with; -1 if there is none.

@@ -28,6 +28,10 @@ type SetConfigCall struct {
 
 // SetConfigCalls returns the calls of set_config in a SELECT whose select list is nothing but such calls and that has
 // nothing behind it, with arguments that are literals or parameters. No mention of set_config: no calls, and true.
+// Or of the one call that pg_dump makes for settings that not every server has, which runs where the answer has a row:
+//
+//	SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'setting'
+//
 // It reports false when set_config is mentioned in any other way: then the session's settings are not known.
 func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
 	if s := lower(stmt); !strings.Contains(s, "set_config") && !strings.Contains(s, `u&"`) {
@@ -36,6 +40,9 @@ func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
 	t, err := statement(stmt, o)
 	if err != nil || !t.isWord(0, "select") {
 		return nil, false
+	}
+	if call, ok := setConfigIfKnown(&t); ok {
+		return []SetConfigCall{call}, true
 	}
 	for i := 1; ; i++ {
 		var call SetConfigCall
@@ -61,26 +68,61 @@ func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
 	}
 }
 
+// setConfigIfKnown reads the form of it that takes the setting's name from pg_settings.
+func setConfigIfKnown(t *tokens) (call SetConfigCall, ok bool) {
+	i, ok := setConfigName(t, 1)
+	if !ok || !t.isWord(i, "name") || !t.is(i+1, ",") {
+		return call, false
+	}
+	if i, ok = setConfigArgs(t, i+2, &call.Value, &call.Local); !ok || call.Local.Kind != ArgLiteral || !t.isWord(i, "from") {
+		return call, false
+	}
+	if i++; t.isWord(i, "pg_catalog") && t.is(i+1, ".") {
+		i += 2
+	}
+	if !t.isWord(i, "pg_settings") || !t.isWord(i+1, "where") || !t.isWord(i+2, "name") || !t.is(i+3, "=") {
+		return call, false
+	}
+	call.Name, i, ok = configArg(t, i+4)
+	return call, ok && call.Name.Kind == ArgLiteral && t.at(i).kind == tokEnd
+}
+
 func setConfigCall(t *tokens, i int) (call SetConfigCall, next int, ok bool) {
+	if i, ok = setConfigName(t, i); !ok {
+		return call, i, false
+	}
+	next, ok = setConfigArgs(t, i, &call.Name, &call.Value, &call.Local)
+	return call, next, ok
+}
+
+// setConfigName reads the function's name and the parenthesis.
+func setConfigName(t *tokens, i int) (next int, ok bool) {
 	if name, _ := t.name(i); name == "pg_catalog" && t.is(i+1, ".") {
 		i += 2
 	}
-	if name, _ := t.name(i); name != "set_config" || !t.is(i+1, "(") {
-		return call, i, false
-	}
-	i += 2
-	for n, arg := range []*Arg{&call.Name, &call.Value, &call.Local} {
-		if *arg, i, ok = configArg(t, i); !ok || !t.is(i, []string{",", ",", ")"}[n]) {
-			return call, i, false
+	name, _ := t.name(i)
+	return i + 2, name == "set_config" && t.is(i+1, "(")
+}
+
+// setConfigArgs reads the arguments up to the parenthesis. The last is a boolean.
+func setConfigArgs(t *tokens, i int, args ...*Arg) (next int, ok bool) {
+	for n, arg := range args {
+		end := ","
+		if n == len(args)-1 {
+			end = ")"
+		}
+		if *arg, i, ok = configArg(t, i); !ok || !t.is(i, end) {
+			return i, false
 		}
 		i++
 	}
-	if call.Local.Kind == ArgLiteral {
-		b, ok := boolean(call.Local.Text)
-		call.Local.Text = strconv.FormatBool(b)
-		return call, i, ok
+	local := args[len(args)-1]
+	if local.Kind == ArgLiteral {
+		b, ok := boolean(local.Text)
+		local.Text = strconv.FormatBool(b)
+		return i, ok
 	}
-	return call, i, true
+	return i, true
 }
 
 func configArg(t *tokens, i int) (arg Arg, next int, ok bool) {

@@ -85,10 +85,12 @@ func TestSetConfigCalls(t *testing.T) {
 	for sql, want := range map[string][]SetConfigCall{
 		"select 1":                             nil,
 		"select set_config('a.b', 'c', false)": {{lit("a.b"), lit("c"), lit("false")}},
-		"SELECT pg_catalog.SET_CONFIG($1, $2::text, $3::bool) AS x;":               {{param(1), param(2), param(3)}},
-		"select set_config('a', null, 't') y, \"set_config\"('b', '', 'ON') \"z\"": {{lit("a"), Arg{}, lit("true")}, {lit("b"), lit(""), lit("true")}},
-		"select set_config(E'it\\'s\\n', $q$v$q$, true) /* x */":                   {{lit("it's\n"), lit("v"), lit("true")}},
-		"select set_config('it''s', 'v', NULL)":                                    {{lit("it's"), lit("v"), Arg{}}},
+		"SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'a_b'":                 {{lit("a_b"), lit("view"), lit("false")}},
+		"select pg_catalog.set_config(name, 'v', 't') from pg_catalog.pg_settings where name = 'a';": {{lit("a"), lit("v"), lit("true")}},
+		"SELECT pg_catalog.SET_CONFIG($1, $2::text, $3::bool) AS x;":                                 {{param(1), param(2), param(3)}},
+		"select set_config('a', null, 't') y, \"set_config\"('b', '', 'ON') \"z\"":                   {{lit("a"), Arg{}, lit("true")}, {lit("b"), lit(""), lit("true")}},
+		"select set_config(E'it\\'s\\n', $q$v$q$, true) /* x */":                                     {{lit("it's\n"), lit("v"), lit("true")}},
+		"select set_config('it''s', 'v', NULL)":                                                      {{lit("it's"), lit("v"), Arg{}}},
 	} {
 		got, ok := SetConfigCalls(sql, Options{})
 		if !ok || !reflect.DeepEqual(got, want) {
@@ -103,6 +105,10 @@ func TestSetConfigCalls(t *testing.T) {
 		"select set_config(E'\\x41', 'b', false)", "select set_config('a'\n'b', 'b', false)", "select set_config('a', 'b', false) union select set_config('c', 'd', false)", "select set_config('a'::name, 'b', false)",
 		"select set_config('a', 'b', false) limit 0", "select set_config('a', 'b', false) over ()", "values (set_config('a', 'b', false))", "select set_config('a', 'b', false),",
 		"select set_config($99999999999999999999, 'b', false)",
+		"select set_config(name, 'v', false) from pg_settings", "select set_config(name, 'v', false) from pg_settings where name = 'a' or true",
+		"select set_config(name, 'v', false) from other where name = 'a'", "select set_config(name, 'v', false) from app.pg_settings where name = 'a'",
+		"select set_config(name, setting, false) from pg_settings where name = 'a'", "select set_config(name, 'v', false) from pg_settings where name = $1",
+		"select set_config(name, 'v', false), 1 from pg_settings where name = 'a'", "select set_config(name, 'v', false)",
 	} {
 		if calls, ok := SetConfigCalls(sql, Options{}); ok {
 			t.Errorf("%q: %+v", sql, calls)
