@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&o.packages, "pkg", "", "run only these packages, comma-separated: pgx, pgconn, pgxpool, stdlib, with the pooler pgtype and others too")
 	flag.StringVar(&o.through, "through", "driver", "what the tests are run through: `driver, pool or pooler`")
 	flag.StringVar(&o.parameters, "parameters", "", "parameters of the driver, as in a `DSN`: topology=none")
-	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the tests of a package may run, and each one that is run alone a tenth of it")
+	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long the tests of a package may run, and each one that is run alone a fifth of it")
 	flag.BoolVar(&o.race, "race", false, "with the race detector")
 	flag.BoolVar(&o.shell, "shell", false, "run no tests, but a shell in which they can be: bin/pgconn.test, through the driver or the pooler")
 	flag.BoolVar(&o.verbose, "v", false, "print what explained differences print too")

@@ -39,7 +39,8 @@ var all = []program{
 	{name: "psycopg3", command: []string{"/usr/bin/python3", "app_psycopg3.py"}},
 	{name: "asyncpg", command: []string{"/usr/bin/python3", "app_asyncpg.py"}},
 	{name: "SQLAlchemy", command: []string{"/usr/bin/python3", "app_sqlalchemy.py"}},
-	{name: "Django", command: []string{"/usr/bin/python3", "app_django.py"}},
+	// Its iterator() outside of a transaction declares a cursor WITH HOLD, and closes it.
+	{name: "Django", command: []string{"/usr/bin/python3", "app_django.py"}, pins: []string{"cursors WITH HOLD"}},
 	{name: "psqlODBC", command: []string{"/usr/bin/python3", "app_pyodbc.py"}},
 	{name: "node-postgres", command: []string{"node", "app.js"}},
 	{name: "JDBC", command: []string{"java", "-cp", "/usr/share/java/postgresql.jar", "App.java"}},

@@ -4,7 +4,7 @@ q() { psql -X -q -v ON_ERROR_STOP=1 -At "$@"; }
 case $1 in
 work)
   q -c 'create schema psql' -c 'create table psql.t (id int primary key, v text)' -c 'create index on psql.t (v)'
-  q -c '\d psql.t' | grep -q 't_v_idx'
+  psql -X -c '\d psql.t' | grep -q 't_v_idx'
   q -c '\dt psql.*' -c '\dn' -c '\df psql.*' -c '\du' -c '\l' -c '\x' -c '\conninfo' >/dev/null
   printf '1\tone\n2\ttwo\n' | q -c '\copy psql.t from stdin'
   [ "$(q -c '\copy (select v from psql.t order by id) to stdout' | tr '\n' ' ')" = 'one two ' ]
