@@ -5,7 +5,10 @@ package pooler
 import "net"
 
 // receiver reads what a client says.
-type receiver struct{ conn net.Conn }
+type receiver struct {
+	conn  net.Conn
+	first [waitSize]byte
+}
 
 func (r *receiver) init(c net.Conn) error {
 	r.conn = c
@@ -14,7 +17,7 @@ func (r *receiver) init(c net.Conn) error {
 
 // receive waits until the client has said something. The buffer goes back to buffers.
 func (r *receiver) receive() (buf *[bufferSize]byte, n int, err error) {
-	return receiveEncrypted(r.conn)
+	return receiveEncrypted(r.conn, &r.first)
 }
 
 // gone cannot be told here without reading.

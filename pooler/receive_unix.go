@@ -12,8 +12,9 @@ import (
 
 // receiver reads what a client says. It holds a buffer only once there is something to put into it.
 type receiver struct {
-	conn net.Conn // encrypted, or nil
-	raw  syscall.RawConn
+	conn  net.Conn        // encrypted, or nil
+	first *[waitSize]byte // for conn
+	raw   syscall.RawConn
 
 	try func(fd uintptr) bool // made once, so that a receive allocates nothing
 	buf *[bufferSize]byte
@@ -24,7 +25,7 @@ type receiver struct {
 func (r *receiver) init(c net.Conn) error {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
-		r.conn = c
+		r.conn, r.first = c, new([waitSize]byte)
 		return nil
 	}
 	raw, err := sc.SyscallConn()
@@ -38,7 +39,7 @@ func (r *receiver) init(c net.Conn) error {
 // receive waits until the client has said something. The buffer goes back to buffers.
 func (r *receiver) receive() (buf *[bufferSize]byte, n int, err error) {
 	if r.conn != nil {
-		return receiveEncrypted(r.conn)
+		return receiveEncrypted(r.conn, r.first)
 	}
 	r.buf, r.n, r.err = nil, 0, nil
 	if err := r.raw.Read(r.try); err != nil {

@@ -53,14 +53,17 @@ func (c *client) encrypt(direct bool) error {
 	return nil
 }
 
-// receiveEncrypted waits with a few bytes and takes a buffer only then.
-func receiveEncrypted(c net.Conn) (buf *[bufferSize]byte, n int, err error) {
-	var first [1]byte
-	if n, err = c.Read(first[:]); n == 0 || err != nil {
+// waitSize is what an encrypted client that is idle waits with, in bytes. Most queries fit into it.
+const waitSize = 512
+
+// receiveEncrypted waits with first and takes a buffer only then. It reads once: whether there is more cannot be known, and the
+// client may wait for the answer to what there is.
+func receiveEncrypted(c net.Conn, first *[waitSize]byte) (buf *[bufferSize]byte, n int, err error) {
+	n, err = c.Read(first[:])
+	if n == 0 {
 		return nil, 0, errors.Join(err)
 	}
 	buf = buffers.Get().(*[bufferSize]byte)
-	buf[0] = first[0]
-	n, err = c.Read(buf[1:])
-	return buf, n + 1, err
+	copy(buf[:], first[:n])
+	return buf, n, errors.Join(err)
 }
