@@ -10,11 +10,11 @@
 // built once and run twice, with the hook off and on, against a PostgreSQL server of their own that is set up as pgx's tests
 // want it. Servers that a test plays itself are reached with topology=none, since they can be asked nothing.
 //
-// With -through pool the driver's connections borrow those to the server, with pool_mode=transaction. With -through pooler there is no
-// hook: a pooler in transaction mode stands before the server, and each test is run in a process of its own, so that one that
-// hangs, or leaves something behind, harms no other.
+// With -through pool the driver's connections borrow those to the server, with pool_mode=transaction. With -through pooler there
+// is no hook: a pooler in transaction mode stands before the server, and each test is run in a process of its own, so that one
+// that hangs, or leaves something behind, harms no other.
 //
-// A test that passes directly and not through Fairlead is a difference. One that is understood stands in explained.txt, or
-// the file of the way, with its reason; any other one that shows again when the test is run once more makes the exit status 1. With -shell no tests
-// are run, but a shell is started in which they can be.
+// A test that passes directly and not through Fairlead is a difference. One that is understood stands in explained.txt (or
+// explained-pool.txt, explained-pooler.txt) with its reason; any other one that shows again when the test is run once more
+// makes the exit status 1. With -shell no tests are run, but a shell is started in which they can be.
 package main

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"strings"
 
 	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/pooler"
@@ -29,21 +28,21 @@ var connecting = []string{".", "pgconn", "pgxpool", "stdlib"}
 type way struct {
 	name       string
 	packages   []string
-	explained  []string // reasons
-	parameters string   // of the driver
-	alone      bool     // each test in a process of its own
+	explained  string // the reasons
+	parameters string // of the driver
+	alone      bool   // each test in a process of its own
 	open       func(context.Context, *server) (env []string, end func() error, err error)
 }
 
 var ways = []*way{
-	{name: "driver", packages: connecting, explained: []string{explainedText}, open: throughDriver},
+	{name: "driver", packages: connecting, explained: explainedText, open: throughDriver},
 	{
-		name: "pool", packages: []string{"stdlib"}, explained: []string{explainedText, explainedPoolText}, parameters: "pool_mode=transaction",
+		name: "pool", packages: []string{"stdlib"}, explained: explainedPoolText, parameters: "pool_mode=transaction",
 		open: throughDriver,
 	},
 	{
 		name: "pooler", packages: append(connecting[:len(connecting):len(connecting)], "pgtype", "pgtype/zeronull", "tracelog", "multitracer"),
-		explained: []string{explainedPoolerText}, alone: true, open: throughPooler,
+		explained: explainedPoolerText, alone: true, open: throughPooler,
 	},
 }
 
@@ -58,7 +57,7 @@ func findWay(name string) (*way, error) {
 
 // known are the reasons for what differs.
 func (w *way) known() (reasons, error) {
-	return parseReasons(strings.Join(w.explained, "\n"))
+	return parseReasons(w.explained)
 }
 
 func throughDriver(context.Context, *server) ([]string, func() error, error) {
