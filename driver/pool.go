@@ -60,10 +60,10 @@ func (c *Config) mounts() (*mount.Pool, error) {
 		Max: c.MaxUpstreams, BorrowTimeout: c.BorrowTimeout, Lifetime: upstreamLifetime, IdleTimeout: upstreamIdle, Statements: upstreamStatements,
 	}
 	fresh, err := mount.NewPool(m)
-	if err != nil || m.OwnDial || m.OnFailover != nil || c.Credentials != nil || c.ownCertificates() {
-		return fresh, err // nothing tells whether two of those are the same
+	if err != nil || m.Identity == "" {
+		return fresh, err
 	}
-	return lending.share(c.lendingKey(fresh), fresh), nil
+	return lending.share(fresh.ClusterKey()+m.Identity, fresh), nil
 }
 
 // Of upstreams that connections share.
@@ -74,17 +74,17 @@ const (
 )
 
 // lending are the pools of this process that lend. One that nobody uses any more is forgotten.
-var lending = lenders{open: make(map[[sha256.Size]byte]weak.Pointer[mount.Pool])}
+var lending = lenders{open: make(map[string]weak.Pointer[mount.Pool])}
 
 type lenders struct {
 	mu   sync.Mutex
-	open map[[sha256.Size]byte]weak.Pointer[mount.Pool]
+	open map[string]weak.Pointer[mount.Pool]
 }
 
-func (l *lenders) share(key [sha256.Size]byte, fresh *mount.Pool) *mount.Pool {
+func (l *lenders) share(key string, fresh *mount.Pool) *mount.Pool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.open, func(_ [sha256.Size]byte, p weak.Pointer[mount.Pool]) bool { return p.Value() == nil })
+	maps.DeleteFunc(l.open, func(_ string, p weak.Pointer[mount.Pool]) bool { return p.Value() == nil })
 	if p := l.open[key].Value(); p != nil {
 		return p
 	}
@@ -92,11 +92,15 @@ func (l *lenders) share(key [sha256.Size]byte, fresh *mount.Pool) *mount.Pool {
 	return fresh
 }
 
-// lendingKey is equal for Configs that can share connections: in whatever a server or a session could tell apart they agree.
-func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
-	text := p.ClusterKey() + "\x00" + c.rest + tlsKey(c.Conn.TLSConfig)
+// identity is equal for Configs of the same cluster that can share connections: in whatever a server or a session could tell
+// apart they agree. It is empty where nothing tells.
+func (c *Config) identity() string {
+	if c.ownDial() || c.OnFailover != nil || c.Credentials != nil || c.ownCertificates() {
+		return ""
+	}
+	text := fmt.Sprintf("%s\x00%s:%d", c.rest, c.Conn.Host, c.Conn.Port) + tlsKey(c.Conn.TLSConfig)
 	for _, f := range c.Conn.Fallbacks {
-		text += tlsKey(f.TLSConfig)
+		text += fmt.Sprintf("\x00%s:%d", f.Host, f.Port) + tlsKey(f.TLSConfig)
 	}
 	for _, param := range params {
 		text += "\x00" + param.get(c)
@@ -106,8 +110,15 @@ func (c *Config) lendingKey(p *mount.Pool) [sha256.Size]byte {
 		text += "\x00" + name + "\x00" + c.Conn.RuntimeParams[name]
 	}
 	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.AWS, c.Logger, c.MeterProvider)
-	return sha256.Sum256([]byte(text))
+	if c.Resolver != nil {
+		text += fmt.Sprintf("%p", c.Resolver)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return string(sum[:])
 }
+
+// ownDial reports whether instances are dialled in a way of the user's own.
+func (c *Config) ownDial() bool { return c.DialFunc != nil || c.waysOf() != c.pgxWays }
 
 // ownCertificates reports whether a function has the client's certificates.
 func (c *Config) ownCertificates() bool {
@@ -129,17 +140,22 @@ func tlsKey(t *tls.Config) string {
 	return key
 }
 
-// Mount is for Fairlead's own pooler: it is what a mount needs of the Config.
-func (c *Config) Mount() (mount.Config, error) {
-	if err := c.validate(); err != nil {
-		return mount.Config{}, err
+func init() {
+	mount.ConfigOf = func(cfg any) (mount.Config, error) {
+		c, ok := cfg.(*Config)
+		if !ok {
+			return mount.Config{}, fmt.Errorf("fairlead: %T is no *driver.Config", cfg)
+		}
+		if err := c.validate(); err != nil {
+			return mount.Config{}, err
+		}
+		c = c.Copy()
+		provider, err := c.provider()
+		if err != nil {
+			return mount.Config{}, err
+		}
+		return c.mount(provider), nil
 	}
-	c = c.Copy()
-	provider, err := c.provider()
-	if err != nil {
-		return mount.Config{}, err
-	}
-	return c.mount(provider), nil
 }
 
 // mount is what the mounts need of the Config.
@@ -157,7 +173,7 @@ func (c *Config) mount(provider credentials.Provider) mount.Config {
 	}
 	want, validate := c.TargetSessionAttrs.want()
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, Credentials: provider, OwnDial: c.DialFunc != nil || c.waysOf() != c.pgxWays, Want: want, Validate: validate,
+		Name: c.clusterName(), Login: login, Credentials: provider, Identity: c.identity(), OwnDial: c.ownDial(), Want: want, Validate: validate,
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,

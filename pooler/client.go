@@ -22,7 +22,8 @@ import (
 type client struct {
 	server   *Server
 	listener *Listener
-	crowded  bool // there are too many already
+	crowded  bool      // there are too many already
+	counted  []bounded // what it counts among; guarded by the server's mu
 
 	conn        net.Conn // what is spoken over: TLS, or raw
 	raw         net.Conn
@@ -35,6 +36,10 @@ type client struct {
 	// session. Those who have seen it set may use mount and conn.
 	waiting atomic.Int64
 	ended   atomic.Bool // somebody else has closed the connection
+	// beginning is held while the wait for the client ends, and by those who do something to a session that must not meet what
+	// the client says next.
+	beginning sync.Mutex
+	canceling atomic.Bool // what it runs is being canceled
 
 	// The second goroutine, see relay.
 	relaying sync.Mutex
@@ -153,6 +158,10 @@ func (c *client) login(packet []byte) error {
 		return err
 	}
 	cfg := c.server.cfg.Load()
+	cluster := cfg.Clusters[c.listener.Cluster]
+	if cluster == nil {
+		return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", c.listener.Cluster)}
+	}
 	user, database := params["user"], params["database"]
 	if database == "" {
 		database = user
@@ -166,7 +175,7 @@ func (c *client) login(packet []byte) error {
 		return &problem{"28000", "fairlead: this address takes encrypted connections only: use sslmode=require"}
 	}
 	if c.listener.Login == LoginTrust {
-		err = c.trusted(user, cfg)
+		err = c.trusted(user, cfg, cluster)
 	} else {
 		err = c.authenticate(user)
 	}
@@ -176,7 +185,11 @@ func (c *client) login(packet []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.shared, err = c.server.pools.take(cfg, database); err != nil {
+	if err := c.server.admit(c, user, database); err != nil {
+		return err
+	}
+	key := poolKey{c.listener.Cluster, c.listener.TargetRole, c.listener.Mode, database}
+	if c.shared, err = c.server.pools.take(key); err != nil {
 		return &problem{"XX000", err.Error()}
 	}
 	if c.mount, err = c.shared.pool.Dial(context.Background()); err != nil {
@@ -185,7 +198,7 @@ func (c *client) login(packet []byte) error {
 	// Who the client is, is settled; the session is the cluster's user's.
 	delete(params, "user")
 	delete(params, "database")
-	_, err = c.mount.Write(startupPacket(binary.BigEndian.Uint32(packet[4:]), cfg.Cluster.Database.Conn.User, database, params))
+	_, err = c.mount.Write(startupPacket(binary.BigEndian.Uint32(packet[4:]), c.shared.source.Conn.User, database, params))
 	if err != nil {
 		return fmt.Errorf("begin the session: %w", err)
 	}
@@ -193,12 +206,12 @@ func (c *client) login(packet []byte) error {
 }
 
 // trusted refuses a client that is not to be trusted to be who it says it is.
-func (c *client) trusted(user string, cfg *Config) error {
+func (c *client) trusted(user string, cfg *Config, cluster *Cluster) error {
 	if c.listener.unix() && !samePeer(c.raw) {
 		return &problem{"28000", fmt.Sprintf("fairlead: peer authentication failed for user %q: the socket trusts the operating system's user that the pooler runs as, and root", user)}
 	}
 	_, known := cfg.Users[user]
-	if own := cfg.Cluster.Database.Conn.User; user != own && !known {
+	if own := cluster.Database.Conn.User; user != own && !known {
 		return &problem{"28000", fmt.Sprintf("fairlead: user %q is not known here: the pool logs in as %q", user, own)}
 	}
 	return nil
@@ -270,61 +283,4 @@ func (c *client) readMessage(kind byte) ([]byte, error) {
 		return nil, fmt.Errorf("login: %w", err)
 	}
 	return body, nil
-}
-
-// cancel passes a CancelRequest on to the session that has the key, if there is one. The sender is not told.
-func (s *Server) cancel(pidAndKey []byte) {
-	for _, p := range s.pools.all() {
-		p.CancelRequest(context.Background(), pidAndKey)
-	}
-}
-
-// look ends the client if it is idle for too long, or gone while its work goes on.
-func (c *client) look(now time.Time, limit time.Duration) {
-	since := c.waiting.Load()
-	if since < 0 && limit > 0 && now.Sub(time.Unix(0, -since)) > limit {
-		c.leaveIfIdle("terminating connection due to idle_client_timeout")
-	}
-	c.leaveIfGone(watchInterval)
-}
-
-// leaveIfGone ends the client if it has waited for so long for its server, and is gone itself.
-func (c *client) leaveIfGone(waited time.Duration) {
-	since := c.waiting.Load()
-	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) {
-		c.abandon()
-	}
-}
-
-// abandonTime bounds how long the server is told that nobody waits for its answer any more.
-const abandonTime = 150 * time.Millisecond
-
-// abandon ends the client and what its server does for it, which would go on otherwise: a server looks at its client only when it
-// has something to say.
-func (c *client) abandon() {
-	if c.waiting.Load() > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
-		defer cancel()
-		c.mount.Abandon(ctx)
-	}
-	c.cut()
-}
-
-// leaveIfIdle ends the client with words of the server's, unless it is in a transaction or waits for an answer.
-func (c *client) leaveIfIdle(why string) {
-	if since := c.waiting.Load(); since >= 0 || !c.mount.Idle() || !c.ended.CompareAndSwap(false, true) {
-		return
-	}
-	_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
-	_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: why})
-	_ = c.raw.Close()
-}
-
-// cut ends the client without a word.
-func (c *client) cut() {
-	c.ended.Store(true)
-	_ = c.raw.Close()
-	if c.waiting.Load() != 0 {
-		_ = c.mount.Close()
-	}
 }

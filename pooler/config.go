@@ -2,12 +2,7 @@ package pooler
 
 import (
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -22,6 +17,16 @@ type Mode string
 const (
 	Transaction Mode = "transaction" // for a transaction, or a statement outside of one
 	Session     Mode = "session"     // until its client disconnects
+	Statement   Mode = "statement"   // for a statement; BEGIN is refused with SQLSTATE 0A000
+)
+
+// TargetRole is which instances the sessions of a Listener are for, in RDS Proxy's words.
+type TargetRole string
+
+// The roles.
+const (
+	ReadWrite TargetRole = "READ_WRITE" // the writer
+	ReadOnly  TargetRole = "READ_ONLY"  // the readers
 )
 
 // Defaults of a Config, which stand for zero values.
@@ -37,12 +42,12 @@ const (
 	DefaultLoginTimeout      = 10 * time.Second
 )
 
-// Config says where clients come in, and which cluster they get.
+// Config says where clients come in, and which clusters they get.
 type Config struct {
 	// Listeners are where clients come in; at least one.
 	Listeners []Listener
-	// Cluster is what they get.
-	Cluster Cluster
+	// Clusters are what they get, by the names that Listeners use for them; at least one.
+	Clusters map[string]*Cluster
 	// Users may log in with a password, by name. Those who come from this machine may do so without, where their Listener
 	// trusts them.
 	Users map[string]User
@@ -51,21 +56,50 @@ type Config struct {
 	// IdleClientTimeout ends clients that say nothing for so long outside of a transaction. Default DefaultIdleClientTimeout;
 	// negative: never.
 	IdleClientTimeout time.Duration
+	// IdleTransactionTimeout ends clients that say nothing for so long within a transaction, which is rolled back, with SQLSTATE
+	// 25P03. Default 0: never.
+	IdleTransactionTimeout time.Duration
+	// QueryTimeout cancels what runs for so long on a server: its client gets SQLSTATE 57014, and stays. Default 0: never.
+	QueryTimeout time.Duration
 	// LoginTimeout bounds a client's way in. Default DefaultLoginTimeout.
 	LoginTimeout time.Duration
 	// DrainTimeout bounds how long Run waits for open transactions once it is to end. Default DefaultDrainTimeout.
 	DrainTimeout time.Duration
+	// Admin is where Run tells over HTTP how it does, as AdminHandler says: host:port, or a port of 127.0.0.1. Everybody who reaches
+	// it is answered. Default "": nowhere.
+	Admin string
 
+	// Source reads the Config anew for those who ask the admin address to reload it. Default nil: they cannot.
+	Source func() (Config, error)
+
+	// DebugLogging is what a configuration file says of it. It is for who makes the Logger; a Server does not look at it.
+	DebugLogging DebugLogging
 	// Logger gets what an operator acts on; default nil: no logs.
 	Logger *slog.Logger
 	// MeterProvider gets the metrics; default nil: OpenTelemetry's global one.
 	MeterProvider metric.MeterProvider
 }
 
+// DebugLogging is off or on.
+type DebugLogging string
+
+// Whether more is logged, such as why a client was not let in.
+const (
+	DebugOff DebugLogging = ""
+	DebugOn  DebugLogging = "on"
+)
+
 // Listener is an address where clients come in.
 type Listener struct {
 	// Address is host:port, or the path of a Unix socket, which libpq wants to be called .s.PGSQL.<port>.
 	Address string
+	// Cluster is the name of the one that clients get. Default: the only one.
+	Cluster string
+	// TargetRole is which of its instances they get. Default: what target_session_attrs in the cluster's DSN says, which is the
+	// writer if it says nothing.
+	TargetRole TargetRole
+	// Mode is how long a session keeps a connection. Default Transaction.
+	Mode Mode
 	// TLS is what clients may ask for; nil: nothing.
 	TLS *tls.Config
 	// Encryption says whether they must.
@@ -96,21 +130,35 @@ const (
 type User struct {
 	// Password is the user's in plain text, or what PostgreSQL keeps of it in pg_authid (SCRAM-SHA-256$…).
 	Password string
+	// MaxClients bounds his clients; the next is refused with SQLSTATE 53300. Default 0: MaxClients of the Config does.
+	MaxClients int
 }
 
-// Cluster is a database cluster, with the way to log in to it.
+// Cluster is a database cluster, with the way to log in to it. Of each combination of a database, a role and a mode that clients
+// ask for it has a pool of connections; the bounds are those of one pool.
 type Cluster struct {
 	// Database says how to reach the cluster, log in and go on when a part of it fails. It comes from driver.ParseConfig.
 	Database *driver.Config
-	// Mode is how long a session keeps a connection. Default Transaction.
-	Mode Mode
-	// PoolSize bounds the connections for each database and user. Default DefaultPoolSize.
+	// Databases are those for which something else holds, by name.
+	Databases map[string]Database
+	// PoolSize bounds the connections of a pool. Default DefaultPoolSize.
 	PoolSize int
+	// MaxConnectionsPercent bounds them in the place of PoolSize, in percent of the connections that the server admits: its
+	// max_connections without those that it reserves. Default 0: PoolSize does.
+	MaxConnectionsPercent int
+	// MaxIdleConnectionsPercent bounds those that nobody uses, in percent of the same. It needs MaxConnectionsPercent, and is no
+	// more than that. Default 0: ServerIdleTimeout alone ends them.
+	MaxIdleConnectionsPercent int
 	// MinPoolSize is how many of them are kept open though nobody needs them. Default 0.
 	MinPoolSize int
 	// BorrowTimeout bounds a session's wait for a connection to become free; then it gets SQLSTATE 53300. Default
 	// DefaultBorrowTimeout.
 	BorrowTimeout time.Duration
+	// InitQuery is SQL that is run on each connection before anything else. What it sets holds for all sessions, and is what
+	// RESET goes back to. If it fails, clients are told so. Default "": nothing.
+	InitQuery string
+	// PinningFilters are what does not keep a session on its connection though it may have set something there.
+	PinningFilters []PinningFilter
 	// WaitUntil is when waits for a connection end early, asked when one begins: the zero time, and one that is past, are no
 	// end. Default nil: they do not.
 	WaitUntil func() time.Time
@@ -126,6 +174,22 @@ type Cluster struct {
 	// several round trips, and is for tests.
 	VerifyClean VerifyClean
 }
+
+// Database is what holds for one database of a Cluster.
+type Database struct {
+	// PoolSize bounds the connections of its pools, in the place of the Cluster's PoolSize or MaxConnectionsPercent. Default 0:
+	// those do.
+	PoolSize int
+	// MaxClients bounds its clients; the next is refused with SQLSTATE 53300. Default 0: MaxClients of the Config does.
+	MaxClients int
+}
+
+// PinningFilter names what does not pin, in RDS Proxy's words.
+type PinningFilter string
+
+// ExcludeVariableSets takes functions of the user's own to set nothing in a session: session_state=relaxed in the DSN. What SET
+// and set_config do never pins.
+const ExcludeVariableSets PinningFilter = "EXCLUDE_VARIABLE_SETS"
 
 // Watch is when a cluster is watched.
 type Watch string
@@ -144,97 +208,3 @@ const (
 	VerifyOff VerifyClean = ""
 	VerifyOn  VerifyClean = "on"
 )
-
-// withDefaults is the Config with its defaults, or why it cannot be.
-func (c Config) withDefaults() (Config, error) {
-	if c.Cluster.Database == nil {
-		return c, errors.New("pooler: no cluster: set Cluster.Database to what driver.ParseConfig returns")
-	}
-	if len(c.Listeners) == 0 {
-		return c, errors.New("pooler: no listener: clients need an address, as in 127.0.0.1:6432")
-	}
-	def(&c.MaxClients, DefaultMaxClients)
-	def(&c.IdleClientTimeout, DefaultIdleClientTimeout)
-	def(&c.LoginTimeout, DefaultLoginTimeout)
-	def(&c.DrainTimeout, DefaultDrainTimeout)
-	k := &c.Cluster
-	def(&k.Mode, Transaction)
-	def(&k.PoolSize, DefaultPoolSize)
-	def(&k.BorrowTimeout, DefaultBorrowTimeout)
-	def(&k.ServerLifetime, DefaultServerLifetime)
-	def(&k.ServerIdleTimeout, DefaultServerIdleTimeout)
-	def(&k.Statements, DefaultStatements)
-	switch {
-	case k.Mode != Transaction && k.Mode != Session:
-		return c, fmt.Errorf("pooler: mode %q is not known: transaction and session are", k.Mode)
-	case k.Watch != WatchAlways && k.Watch != WatchUsed:
-		return c, fmt.Errorf("pooler: watch %q is not known: used is", k.Watch)
-	case k.PoolSize < 1:
-		return c, fmt.Errorf("pooler: pool size %d: at least 1 is needed", k.PoolSize)
-	case k.MinPoolSize < 0 || k.MinPoolSize > k.PoolSize:
-		return c, fmt.Errorf("pooler: min pool size %d: 0 to the pool size, %d, is allowed", k.MinPoolSize, k.PoolSize)
-	case k.Statements < 1:
-		return c, fmt.Errorf("pooler: %d prepared statements: at least 1 is needed", k.Statements)
-	case c.MaxClients < 1:
-		return c, fmt.Errorf("pooler: %d clients at most: at least 1 is needed", c.MaxClients)
-	}
-	listeners := make([]Listener, len(c.Listeners))
-	for i, l := range c.Listeners {
-		if err := l.complete(c.Users); err != nil {
-			return c, err
-		}
-		listeners[i] = l
-	}
-	c.Listeners = listeners
-	for name, u := range c.Users {
-		if u.Password == "" {
-			return c, fmt.Errorf("pooler: user %q has no password", name)
-		}
-		if _, err := credentials(u.Password); err != nil {
-			return c, fmt.Errorf("pooler: user %q: %w", name, err)
-		}
-	}
-	return c, nil
-}
-
-// def puts a default where there is a zero value.
-func def[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
-}
-
-// complete fills in how clients log in, and refuses what would let in anybody.
-func (l *Listener) complete(users map[string]User) error {
-	local := l.unix()
-	if !local {
-		host, _, err := net.SplitHostPort(l.Address)
-		if err != nil {
-			return fmt.Errorf("pooler: listener %q: %w; host:port or the path of a Unix socket is needed", l.Address, err)
-		}
-		ip := net.ParseIP(host)
-		local = host == "localhost" || ip != nil && ip.IsLoopback()
-	}
-	if l.Login == "" {
-		l.Login = LoginPassword
-		if local && len(users) == 0 {
-			l.Login = LoginTrust
-		}
-	}
-	switch {
-	case l.Login != LoginTrust && l.Login != LoginPassword:
-		return fmt.Errorf("pooler: listener %s: login %q is not known: trust and password are", l.Address, l.Login)
-	case l.Login == LoginTrust && !local:
-		return fmt.Errorf("pooler: listener %s: trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords", l.Address)
-	case l.Login == LoginPassword && len(users) == 0:
-		return fmt.Errorf("pooler: listener %s: nobody could log in: users with passwords are needed", l.Address)
-	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
-		return fmt.Errorf("pooler: listener %s: encryption %q is not known: required is", l.Address, l.Encryption)
-	case l.Encryption == EncryptionRequired && l.TLS == nil:
-		return fmt.Errorf("pooler: listener %s: encryption is required, and there is no certificate", l.Address)
-	}
-	return nil
-}
-
-func (l *Listener) unix() bool { return filepath.IsAbs(l.Address) || strings.HasPrefix(l.Address, "@") }

@@ -3,7 +3,7 @@
 //	cluster, err := driver.ParseConfig("postgres://app@db.cluster-xyz.eu-west-1.rds.amazonaws.com/app")
 //	server, err := pooler.New(pooler.Config{
 //		Listeners: []pooler.Listener{{Address: "127.0.0.1:6432"}},
-//		Cluster:   pooler.Cluster{Database: cluster, PoolSize: 20},
+//		Clusters:  map[string]*pooler.Cluster{"main": {Database: cluster, PoolSize: 20}},
 //	})
 //	err = server.Run(ctx) // until ctx ends, and the clients' transactions are over
 //

@@ -28,8 +28,8 @@ func TestAFailoverIsNotSeenThroughThePooler(t *testing.T) {
 	}
 	_ = admin.Close(ctx)
 	_, addr := start(t, c, c.DSN(), func(cfg *pooler.Config) {
-		cfg.Cluster.PoolSize = 4
-		cfg.Cluster.VerifyClean = pooler.VerifyOff
+		cfg.Clusters["main"].PoolSize = 4
+		cfg.Clusters["main"].VerifyClean = pooler.VerifyOff
 		cfg.Logger = nil
 	})
 	idle := connect(t, url(c, addr)+"&application_name=idle")

@@ -132,8 +132,8 @@ func in(dsn, db string) string {
 func TestSessionsNeverSeeEachOther(t *testing.T) {
 	pooledDB, aloneDB := setupTwins(t)
 	s, addr := start(t, shared, in(shared.AddressDSN(shared.Writer()), pooledDB), func(c *pooler.Config) {
-		c.Cluster.BorrowTimeout = 10 * time.Second
-		c.Cluster.Statements = 6
+		c.Clusters["main"].BorrowTimeout = 10 * time.Second
+		c.Clusters["main"].Statements = 6
 		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	})
 	pooledURL := in(url(shared, addr), pooledDB)

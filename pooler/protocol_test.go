@@ -63,7 +63,7 @@ func TestStartupParametersAreTheSessions(t *testing.T) {
 }
 
 func TestACancelRequestMeetsTheSessionThatItNamesAndNoOther(t *testing.T) {
-	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Cluster.VerifyClean = pooler.VerifyOff })
+	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Clusters["main"].VerifyClean = pooler.VerifyOff })
 	a, b := connect(t, url(shared, addr)), connect(t, url(shared, addr))
 	ctx := testContext(t)
 	value(t, a, "select 'warm'")
@@ -101,7 +101,7 @@ func TestACancelRequestMeetsTheSessionThatItNamesAndNoOther(t *testing.T) {
 }
 
 func TestWhoWaitsTooLongIsToldWhy(t *testing.T) {
-	s, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Cluster.BorrowTimeout = 100 * time.Millisecond })
+	s, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Clusters["main"].BorrowTimeout = 100 * time.Millisecond })
 	a, b := connect(t, url(shared, addr)), connect(t, url(shared, addr))
 	exec(t, a, "begin")
 	_, err := b.Exec(testContext(t), "select 1")
@@ -120,8 +120,8 @@ func TestWhoWaitsTooLongIsToldWhy(t *testing.T) {
 
 func TestATemporaryTableKeepsItsConnectionUntilItIsGone(t *testing.T) {
 	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
-		c.Cluster.PoolSize = 2
-		c.Cluster.BorrowTimeout = 20 * time.Second
+		c.Clusters["main"].PoolSize = 2
+		c.Clusters["main"].BorrowTimeout = 20 * time.Second
 	})
 	a, b := connect(t, url(shared, addr)), connect(t, url(shared, addr))
 	exec(t, a, "create temp table mine as select 1 as n")
@@ -141,7 +141,7 @@ func TestATemporaryTableKeepsItsConnectionUntilItIsGone(t *testing.T) {
 }
 
 func TestNotificationsReachAClientThatWaits(t *testing.T) {
-	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Cluster.PoolSize = 2 })
+	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Clusters["main"].PoolSize = 2 })
 	a, b := connect(t, url(shared, addr)), connect(t, url(shared, addr))
 	exec(t, a, "listen news")
 	for i := range 3 {
@@ -252,7 +252,7 @@ func TestLoginWithAPassword(t *testing.T) {
 func TestHostileClientsHarmNobody(t *testing.T) {
 	s, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
 		c.LoginTimeout = time.Second
-		c.Cluster.BorrowTimeout = 10 * time.Second
+		c.Clusters["main"].BorrowTimeout = 10 * time.Second
 		c.Logger = nil
 	})
 	good := connect(t, url(shared, addr))

@@ -18,6 +18,9 @@ const inline = 16 << 10
 // buffers are lent to clients that have something to say. An idle client has none.
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
+// errEnded is for a client that somebody else has ended.
+var errEnded = errors.New("the client was ended")
+
 // relay moves messages until the client is gone. It waits for the server while that has something to answer, and for the
 // client otherwise, so that one goroutine is enough: a PostgreSQL server, too, reads on only when it has answered. Where that
 // does not hold (COPY data is on its way in, notifications are waited for, the client sends more than the sockets take) a
@@ -44,7 +47,10 @@ func (c *client) relay() error {
 		}
 		c.waiting.Store(-time.Now().UnixNano())
 		buf, n, err := c.receive.receive()
-		c.waiting.Store(time.Now().UnixNano())
+		if !c.begin() {
+			err = errors.Join(err, errEnded)
+			n = 0
+		}
 		if n > 0 {
 			if unread += n; unread > inline && !c.secondRuns() {
 				c.startSecond()

@@ -16,8 +16,8 @@ import (
 // named has the pooler's connections under the test's name.
 func named(t testing.TB, change func(*pooler.Config)) func(*pooler.Config) {
 	return func(cfg *pooler.Config) {
-		cfg.Cluster.Database.Conn.RuntimeParams["application_name"] = t.Name()
-		cfg.Cluster.VerifyClean = pooler.VerifyOff
+		cfg.Clusters["main"].Database.Conn.RuntimeParams["application_name"] = t.Name()
+		cfg.Clusters["main"].VerifyClean = pooler.VerifyOff
 		if change != nil {
 			change(cfg)
 		}
@@ -82,7 +82,7 @@ func TestARestLeavesWhatIsUsed(t *testing.T) {
 
 func TestNothingIsConnectedBeforeTheFirstUse(t *testing.T) {
 	eventually(t, "the connections of the tests before", func() bool { return open(t, "") == 0 })
-	s, addr := start(t, shared, shared.DSN(), named(t, func(cfg *pooler.Config) { cfg.Cluster.Watch = pooler.WatchUsed }))
+	s, addr := start(t, shared, shared.DSN(), named(t, func(cfg *pooler.Config) { cfg.Clusters["main"].Watch = pooler.WatchUsed }))
 	if err := s.WarmCredentials(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +98,8 @@ func TestNothingIsConnectedBeforeTheFirstUse(t *testing.T) {
 func TestWaitsEndWhenTheConfigSays(t *testing.T) {
 	var soon atomic.Bool
 	_, addr := start(t, shared, shared.DSN(), named(t, func(cfg *pooler.Config) {
-		cfg.Cluster.BorrowTimeout = time.Hour
-		cfg.Cluster.WaitUntil = func() time.Time {
+		cfg.Clusters["main"].BorrowTimeout = time.Hour
+		cfg.Clusters["main"].WaitUntil = func() time.Time {
 			if soon.Load() {
 				return time.Now().Add(50 * time.Millisecond)
 			}
@@ -149,7 +149,7 @@ func TestAShutdownWithoutRunClosesWhatListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := pooler.New(pooler.Config{Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}}, Cluster: pooler.Cluster{Database: db}})
+	s, err := pooler.New(pooler.Config{Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}}, Clusters: map[string]*pooler.Cluster{"main": {Database: db}}})
 	if err != nil {
 		t.Fatal(err)
 	}

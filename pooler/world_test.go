@@ -52,7 +52,7 @@ func start(t testing.TB, c *rdstest.Cluster, dsn string, change func(*pooler.Con
 	db.Resolver = c.Resolver()
 	cfg := pooler.Config{
 		Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}},
-		Cluster:   pooler.Cluster{Database: db, PoolSize: 1, VerifyClean: pooler.VerifyOn},
+		Clusters:  map[string]*pooler.Cluster{"main": {Database: db, PoolSize: 1, VerifyClean: pooler.VerifyOn}},
 		Logger:    slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {

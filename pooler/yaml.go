@@ -17,32 +17,76 @@ import (
 // file is the configuration as a file has it.
 type file struct {
 	Listeners []struct {
-		Address    string `yaml:"address"`
-		Login      Login  `yaml:"login"`
-		RequireTLS bool   `yaml:"require_tls"`
-		Cert       string `yaml:"tls_cert_file"`
-		Key        string `yaml:"tls_key_file"`
+		Address    string     `yaml:"address"`
+		Cluster    string     `yaml:"cluster"`
+		TargetRole TargetRole `yaml:"target_role"`
+		Mode       Mode       `yaml:"mode"`
+		Login      Login      `yaml:"login"`
+		RequireTLS bool       `yaml:"require_tls"`
+		Cert       string     `yaml:"tls_cert_file"`
+		Key        string     `yaml:"tls_key_file"`
 	} `yaml:"listeners"`
-	Cluster struct {
-		DSN            string   `yaml:"dsn"`
-		DSNFile        string   `yaml:"dsn_file"`
-		Mode           Mode     `yaml:"mode"`
-		PoolSize       int      `yaml:"pool_size"`
-		MinPoolSize    int      `yaml:"min_pool_size"`
-		BorrowTimeout  duration `yaml:"connection_borrow_timeout"`
-		ServerLifetime duration `yaml:"server_lifetime"`
-		ServerIdle     duration `yaml:"server_idle_timeout"`
-		Statements     int      `yaml:"max_prepared_statements"`
-		VerifyClean    bool     `yaml:"verify_clean"`
-	} `yaml:"cluster"`
-	Users map[string]struct {
+	Clusters map[string]fileCluster `yaml:"clusters"`
+	Users    map[string]struct {
 		Password     string `yaml:"password"`
 		PasswordFile string `yaml:"password_file"`
+		MaxClients   int    `yaml:"max_client_conn"`
 	} `yaml:"users"`
-	MaxClients        int      `yaml:"max_client_conn"`
-	IdleClientTimeout duration `yaml:"idle_client_timeout"`
-	LoginTimeout      duration `yaml:"login_timeout"`
-	DrainTimeout      duration `yaml:"drain_timeout"`
+	Admin struct {
+		Address string `yaml:"address"`
+	} `yaml:"admin"`
+	MaxClients             int      `yaml:"max_client_conn"`
+	IdleClientTimeout      duration `yaml:"idle_client_timeout"`
+	IdleTransactionTimeout duration `yaml:"idle_transaction_timeout"`
+	QueryTimeout           duration `yaml:"query_timeout"`
+	LoginTimeout           duration `yaml:"login_timeout"`
+	DrainTimeout           duration `yaml:"drain_timeout"`
+	DebugLogging           bool     `yaml:"debug_logging"`
+}
+
+type fileCluster struct {
+	DSN            string          `yaml:"dsn"`
+	DSNFile        string          `yaml:"dsn_file"`
+	PoolSize       int             `yaml:"pool_size"`
+	MaxPercent     int             `yaml:"max_connections_percent"`
+	MaxIdlePercent int             `yaml:"max_idle_connections_percent"`
+	MinPoolSize    int             `yaml:"min_pool_size"`
+	BorrowTimeout  duration        `yaml:"connection_borrow_timeout"`
+	InitQuery      string          `yaml:"init_query"`
+	PinningFilters []PinningFilter `yaml:"session_pinning_filters"`
+	ServerLifetime duration        `yaml:"server_lifetime"`
+	ServerIdle     duration        `yaml:"server_idle_timeout"`
+	Statements     int             `yaml:"max_prepared_statements"`
+	VerifyClean    bool            `yaml:"verify_clean"`
+	Databases      map[string]struct {
+		PoolSize   int `yaml:"pool_size"`
+		MaxClients int `yaml:"max_client_conn"`
+	} `yaml:"databases"`
+}
+
+// cluster is the Cluster that a file means by a name.
+func (f fileCluster) cluster(name string) (*Cluster, error) {
+	key := "clusters." + name + ".dsn"
+	dsn, err := either(key, f.DSN, f.DSNFile)
+	if err != nil {
+		return nil, err
+	}
+	k := &Cluster{
+		Databases: make(map[string]Database, len(f.Databases)), PoolSize: f.PoolSize, MaxConnectionsPercent: f.MaxPercent,
+		MaxIdleConnectionsPercent: f.MaxIdlePercent, MinPoolSize: f.MinPoolSize, BorrowTimeout: time.Duration(f.BorrowTimeout),
+		InitQuery: f.InitQuery, PinningFilters: f.PinningFilters, ServerLifetime: time.Duration(f.ServerLifetime),
+		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements,
+	}
+	for name, d := range f.Databases {
+		k.Databases[name] = Database{PoolSize: d.PoolSize, MaxClients: d.MaxClients}
+	}
+	if f.VerifyClean {
+		k.VerifyClean = VerifyOn
+	}
+	if k.Database, err = driver.ParseConfig(dsn); err != nil {
+		return nil, fmt.Errorf("pooler: %s: %w", key, err)
+	}
+	return k, nil
 }
 
 // duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
@@ -78,26 +122,22 @@ func ParseConfig(text []byte) (Config, error) {
 		return Config{}, fmt.Errorf("pooler: configuration: %s", yaml.FormatError(err, false, false))
 	}
 	cfg := Config{
-		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout), LoginTimeout: time.Duration(f.LoginTimeout),
-		DrainTimeout: time.Duration(f.DrainTimeout), Users: make(map[string]User, len(f.Users)),
+		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout),
+		IdleTransactionTimeout: time.Duration(f.IdleTransactionTimeout), QueryTimeout: time.Duration(f.QueryTimeout),
+		LoginTimeout: time.Duration(f.LoginTimeout), DrainTimeout: time.Duration(f.DrainTimeout), Admin: f.Admin.Address,
+		Clusters: make(map[string]*Cluster, len(f.Clusters)), Users: make(map[string]User, len(f.Users)),
 	}
-	k := f.Cluster
-	dsn, err := either("cluster.dsn", k.DSN, k.DSNFile)
-	if err != nil {
-		return Config{}, err
+	if f.DebugLogging {
+		cfg.DebugLogging = DebugOn
 	}
-	cfg.Cluster = Cluster{
-		Mode: k.Mode, PoolSize: k.PoolSize, MinPoolSize: k.MinPoolSize, BorrowTimeout: time.Duration(k.BorrowTimeout),
-		ServerLifetime: time.Duration(k.ServerLifetime), ServerIdleTimeout: time.Duration(k.ServerIdle), Statements: k.Statements,
-	}
-	if k.VerifyClean {
-		cfg.Cluster.VerifyClean = VerifyOn
-	}
-	if cfg.Cluster.Database, err = driver.ParseConfig(dsn); err != nil {
-		return Config{}, fmt.Errorf("pooler: cluster.dsn: %w", err)
+	for name, k := range f.Clusters {
+		var err error
+		if cfg.Clusters[name], err = k.cluster(name); err != nil {
+			return Config{}, err
+		}
 	}
 	for _, l := range f.Listeners {
-		listener := Listener{Address: l.Address, Login: l.Login}
+		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login}
 		if l.RequireTLS {
 			listener.Encryption = EncryptionRequired
 		}
@@ -115,7 +155,7 @@ func ParseConfig(text []byte) (Config, error) {
 		if err != nil {
 			return Config{}, err
 		}
-		cfg.Users[name] = User{Password: password}
+		cfg.Users[name] = User{Password: password, MaxClients: u.MaxClients}
 	}
 	return cfg, nil
 }

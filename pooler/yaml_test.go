@@ -11,11 +11,12 @@ import (
 const sound = `
 listeners:
   - address: 127.0.0.1:6432
-cluster:
-  dsn: postgres://app:secret@db.example.com/app
-  pool_size: 7
-  connection_borrow_timeout: 5
-  server_lifetime: 2h
+clusters:
+  main:
+    dsn: postgres://app:secret@db.example.com/app
+    pool_size: 7
+    connection_borrow_timeout: 5
+    server_lifetime: 2h
 users:
   alice:
     password: wonderland
@@ -27,7 +28,7 @@ func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := cfg.Cluster
+	k := cfg.Clusters["main"]
 	if k.PoolSize != 7 || k.BorrowTimeout != 5*time.Second || k.ServerLifetime != 2*time.Hour || cfg.MaxClients != 50 ||
 		cfg.Users["alice"].Password != "wonderland" || k.Database.Conn.Host != "db.example.com" || cfg.Listeners[0].Address != "127.0.0.1:6432" {
 		t.Errorf("%+v", cfg)
@@ -39,11 +40,11 @@ func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
 
 func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 	for name, c := range map[string]struct{ change, to, want string }{
-		"an unknown key":           {"  pool_size: 7", "  pol_size: 7", "[6:3] unknown field \"pol_size\""},
-		"a number that is none":    {"pool_size: 7", "pool_size: many", "[6:14]"},
+		"an unknown key":           {"  pool_size: 7", "  pol_size: 7", "[7:5] unknown field \"pol_size\""},
+		"a number that is none":    {"pool_size: 7", "pool_size: many", "[7:16]"},
 		"no duration":              {"server_lifetime: 2h", "server_lifetime: long", "no duration"},
-		"a mistyped DSN":           {"postgres://app", "postgres:/app", "cluster.dsn"},
-		"a mode that is not there": {"pool_size: 7", "mode: statement", "mode \"statement\" is not known"},
+		"a mistyped DSN":           {"postgres://app", "postgres:/app", "clusters.main.dsn"},
+		"a mode that is not there": {"127.0.0.1:6432", "127.0.0.1:6432\n    mode: query", "mode \"query\" is not known"},
 		"everybody may come in":    {"127.0.0.1:6432", "0.0.0.0:6432\n    login: trust", "trust would let in everybody"},
 		"no address":               {"127.0.0.1:6432", "6432", "host:port"},
 		"a pool of nothing":        {"pool_size: 7", "pool_size: -1", "at least 1"},

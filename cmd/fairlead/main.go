@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, c console) (code int) {
 			code = int(e)
 		}
 	}()
-	parser, err := kong.New(new(commands),
+	parser, err := kong.New(&commands{Pooler: newPoolerCmd()},
 		kong.Name("fairlead"), kong.Description(description), kong.Writers(c.out, c.err),
 		kong.Exit(func(code int) { panic(exit(code)) }), // kong shows help in the midst of parsing, and expects not to go on
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),

@@ -7,23 +7,44 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/fairlead-go/fairlead/driver"
+	"github.com/alecthomas/kong"
+
+	"github.com/fairlead-go/fairlead/internal/poolset"
 	"github.com/fairlead-go/fairlead/pooler"
 )
 
 type poolerCmd struct {
-	Config        string        `placeholder:"FILE" env:"FAIRLEAD_CONFIG" help:"A YAML file that says everything; the flags below are for the simple case."`
-	Listen        []string      `placeholder:"ADDRESS" env:"FAIRLEAD_LISTEN" help:"Where clients come in: host:port, or the path of a Unix socket; may be repeated."`
-	DSN           string        `name:"dsn" env:"FAIRLEAD_DSN" help:"How the pooler reaches the cluster; a DSN of fairlead's driver."`
-	Mode          pooler.Mode   `default:"transaction" enum:"transaction,session" env:"FAIRLEAD_MODE" help:"How long a client keeps a server connection: for a transaction, or for its session (default: ${default})."`
-	PoolSize      int           `default:"20" env:"FAIRLEAD_POOL_SIZE" help:"How many server connections there are at most for each database (default: ${default})."`
-	BorrowTimeout time.Duration `name:"connection-borrow-timeout" default:"120s" env:"FAIRLEAD_CONNECTION_BORROW_TIMEOUT" help:"How long a client waits for one before it gets SQLSTATE 53300 (default: ${default})."`
-	Check         bool          `help:"Say whether the configuration makes sense, and leave it at that."`
-	Debug         bool          `help:"Log more, such as why a client was not let in."`
+	Config string `placeholder:"FILE" env:"FAIRLEAD_CONFIG" help:"A YAML file that says everything; the other flags are for one cluster."`
+	Check  bool   `help:"Say whether the configuration makes sense, and leave it at that."`
+	Debug  bool   `name:"debug-logging" aliases:"debug" env:"FAIRLEAD_DEBUG_LOGGING" help:"Log more, such as why a client was not let in."`
+
+	kong.Plugins // a flag for each of poolset.Parameters
+}
+
+// newPoolerCmd has the flags of all parameters.
+func newPoolerCmd() poolerCmd {
+	fields := make([]reflect.StructField, len(poolset.Parameters))
+	for i, p := range poolset.Parameters {
+		help := strings.ReplaceAll(p.Effect, "`", "")
+		if p.Default != "" {
+			help += " Default " + p.Default + "."
+		}
+		fields[i] = reflect.StructField{
+			Name: "P" + strconv.Itoa(i), Type: reflect.TypeFor[[]string](),
+			Tag: reflect.StructTag(fmt.Sprintf(`name:%q env:%q sep:"none" placeholder:"VALUE" help:%q`, p.Flag(), p.Variable(), help)),
+		}
+	}
+	return poolerCmd{Plugins: kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}}
+}
+
+// values are those that a parameter was given.
+func (cmd poolerCmd) values(i int) []string {
+	return reflect.ValueOf(cmd.Plugins[0]).Elem().Field(i).Interface().([]string)
 }
 
 // Help is shown by kong under the flags' list.
@@ -34,8 +55,10 @@ sessions outlive the server: when another instance becomes the writer, they go o
 On loopback addresses, and on Unix sockets for the user that it runs as, the pooler lets in without a password the user that the DSN
 names. For anything else users are needed, in a file.
 
-SIGHUP reads the file again: users and limits of clients change at once, the rest with a restart. SIGTERM lets nobody in any more and
-waits for the transactions that are open.
+SIGHUP reads the file again: listeners, clusters, users, limits and timeouts change while clients are served. A file that makes no
+sense changes nothing. SIGTERM lets nobody in any more and waits for the transactions that are open.
+
+Each flag for which a file has a key can also be given as a variable: FAIRLEAD_POOL_SIZE for --pool-size.
 
 Examples:
 
@@ -45,16 +68,24 @@ Examples:
 
 // Run is called by kong.
 func (cmd poolerCmd) Run(ctx context.Context, c console) error {
-	level := slog.LevelInfo
-	if cmd.Debug {
-		level = slog.LevelDebug
+	var level slog.LevelVar
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: &level}))
+	read := func() (pooler.Config, error) {
+		cfg, err := cmd.load()
+		if err != nil {
+			return cfg, err
+		}
+		level.Set(slog.LevelInfo)
+		if cmd.Debug || cfg.DebugLogging == pooler.DebugOn {
+			level.Set(slog.LevelDebug)
+		}
+		return cfg, nil
 	}
-	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
-	cfg, err := cmd.load()
+	cfg, err := read()
 	if err != nil {
 		return err
 	}
-	cfg.Logger = log
+	cfg.Logger, cfg.Source = log, read
 	server, err := pooler.New(cfg)
 	if err != nil {
 		return err
@@ -70,7 +101,7 @@ func (cmd poolerCmd) Run(ctx context.Context, c console) error {
 	running, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(reading)
-		cmd.reload(running, server, hup, log)
+		reload(running, server, read, hup, log)
 	}()
 	err = server.Run(ctx)
 	stop()
@@ -79,16 +110,15 @@ func (cmd poolerCmd) Run(ctx context.Context, c console) error {
 }
 
 // reload reads the file again at each signal, until ctx ends.
-func (cmd poolerCmd) reload(ctx context.Context, server *pooler.Server, hup <-chan os.Signal, log *slog.Logger) {
+func reload(ctx context.Context, server *pooler.Server, read func() (pooler.Config, error), hup <-chan os.Signal, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 		}
-		cfg, err := cmd.load()
+		cfg, err := read()
 		if err == nil {
-			cfg.Logger = log
 			err = server.Reload(cfg)
 		}
 		if err != nil {
@@ -101,10 +131,20 @@ func (cmd poolerCmd) reload(ctx context.Context, server *pooler.Server, hup <-ch
 
 // load makes a Config of the flags, or of the file.
 func (cmd poolerCmd) load() (pooler.Config, error) {
-	if cmd.Config != "" {
-		if len(cmd.Listen) > 0 || cmd.DSN != "" {
-			return pooler.Config{}, errors.New("pooler: --config together with --listen or --dsn: what they say belongs into the file")
+	var set poolset.Set
+	for i, p := range poolset.Parameters {
+		values := cmd.values(i)
+		if len(values) == 0 {
+			continue
 		}
+		if cmd.Config != "" {
+			return pooler.Config{}, fmt.Errorf("pooler: --config together with --%s or %s: what it says belongs into the file", p.Flag(), p.Variable())
+		}
+		if err := p.Set(&set, strings.Join(values, ",")); err != nil {
+			return pooler.Config{}, fmt.Errorf("pooler: --%s: %w", p.Flag(), err)
+		}
+	}
+	if cmd.Config != "" {
 		text, err := os.ReadFile(cmd.Config)
 		if err != nil {
 			return pooler.Config{}, fmt.Errorf("pooler: %w", err)
@@ -115,18 +155,8 @@ func (cmd poolerCmd) load() (pooler.Config, error) {
 		}
 		return cfg, nil
 	}
-	if cmd.DSN == "" || len(cmd.Listen) == 0 {
+	if set.DSN == "" || len(set.Listen) == 0 {
 		return pooler.Config{}, errors.New("pooler: --listen and --dsn are needed, or --config")
 	}
-	database, err := driver.ParseConfig(cmd.DSN)
-	if err != nil {
-		return pooler.Config{}, err
-	}
-	cfg := pooler.Config{Cluster: pooler.Cluster{
-		Database: database, Mode: cmd.Mode, PoolSize: cmd.PoolSize, BorrowTimeout: cmd.BorrowTimeout,
-	}}
-	for _, address := range cmd.Listen {
-		cfg.Listeners = append(cfg.Listeners, pooler.Listener{Address: address})
-	}
-	return cfg, nil
+	return set.Config()
 }

@@ -105,16 +105,16 @@ func (l *lender) after(ctx context.Context, settings string, ticket topology.Tic
 func (m *Conn) tidy(ctx context.Context, x *lent) error {
 	l := m.pool.lender
 	x.memory.ForgetUnnamed()
-	if l.cfg.Verify {
+	if l.cfg().Verify {
 		if err := l.verify(ctx, x); err != nil {
 			return err
 		}
 	}
-	if x.memory.Statements() <= l.cfg.Statements {
+	if x.memory.Statements() <= l.cfg().Statements {
 		return nil
 	}
 	var msgs []byte
-	for _, name := range x.memory.Oldest(l.cfg.Statements * 3 / 4) {
+	for _, name := range x.memory.Oldest(l.cfg().Statements * 3 / 4) {
 		b, err := (&pgproto3.Close{ObjectType: 'S', Name: name}).Encode(msgs)
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (m *Conn) release() {
 		m.pin(pins)
 		return
 	}
-	if m.pool.lender.cfg.Whole {
+	if m.pool.lender.cfg().Whole {
 		return
 	}
 	m.giveBack()
@@ -147,6 +147,7 @@ func (m *Conn) giveBack() {
 		_ = x.up.SetDeadline(time.Time{}) // a closed socket is found out by its next user
 	}
 	x.up.Heard(true)
+	m.pool.lender.unpin(x)
 	m.pool.lender.give(x)
 }
 
@@ -158,6 +159,7 @@ func (m *Conn) part(u *backend.Upstream, abort bool) {
 		u.Close(abort)
 		return
 	}
+	m.pool.lender.unpin(x)
 	m.pool.lender.drop(x, abort)
 }
 
@@ -200,6 +202,16 @@ func (m *Conn) inspect() {
 
 // pin counts what keeps a session on its upstream, and tells of it once.
 func (m *Conn) pin(why string) {
+	l := m.pool.lender
+	l.mu.Lock()
+	if !m.lent.pinned {
+		m.lent.pinned = true
+		l.stats.Pinned++
+	}
+	if !m.pins[why] {
+		l.stats.Pins[why]++
+	}
+	l.mu.Unlock()
 	if m.pins[why] {
 		return
 	}
@@ -211,6 +223,16 @@ func (m *Conn) pin(why string) {
 	if log := m.pool.cfg.Logger; log != nil {
 		log.Info("a session keeps its server connection to itself until this is gone", "cluster", m.pool.cfg.Name, "session", m.id,
 			"application", m.s.Param("application_name"), "state", why, "remedy", "drop, close or unlock it, or DISCARD ALL")
+	}
+}
+
+// unpin is for an upstream that its session does not keep any more.
+func (l *lender) unpin(x *lent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if x.pinned {
+		x.pinned = false
+		l.stats.Pinned--
 	}
 }
 

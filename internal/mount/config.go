@@ -13,6 +13,10 @@ import (
 	"github.com/fairlead-go/fairlead/topology"
 )
 
+// ConfigOf makes a Config of a *driver.Config. Package driver puts it here for the pooler: it knows the parameters, and none of
+// its users is to see a type of this package.
+var ConfigOf func(driverConfig any) (Config, error)
+
 // Config says how sessions reach their servers, and how they go on when one is lost. Nothing has a default here: those
 // who read parameters know them.
 type Config struct {
@@ -23,6 +27,9 @@ type Config struct {
 	// Credentials has what to log in with, in the place of Login's password; nil: Login's. One that is an io.Closer is closed
 	// whenever nothing holds on to the pool, and used again after that.
 	Credentials credentials.Provider
+	// Identity is equal for Configs that mean the same servers, logged in to in the same way, for the same kind of sessions; empty
+	// where nothing tells.
+	Identity string
 	// OwnDial says that Login dials in a way of its own, so that nothing tells whether two pools lead to the same cluster.
 	OwnDial bool
 	// Want is the kind of instance that sessions need. Validate asks a connection that no topology vouches for whether it

@@ -108,6 +108,7 @@ func newConn(p *Pool, id uint64) *Conn {
 	m.tracks = len(p.cfg.TrackSettings) > 0
 	if p.lender != nil {
 		m.s.Share(id)
+		m.s.NoBlocks = p.lender.cfg().NoBlocks
 	}
 	return m
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
@@ -18,6 +20,12 @@ import (
 type Lending struct {
 	// Max bounds the upstreams of the pool; MinIdle are kept open though nobody needs them.
 	Max, MinIdle int
+	// MaxPercent is Max in percent of what the server admits, 0 for Max as it is. MaxIdlePercent bounds in the same way those
+	// that nobody uses, 0 for not at all.
+	MaxPercent, MaxIdlePercent int
+	// InitQuery is SQL that is run on each upstream before anything else. The settings that it makes are those that sessions
+	// begin with. It never changes.
+	InitQuery string
 	// BorrowTimeout bounds the wait for an upstream to become free.
 	BorrowTimeout time.Duration
 	// Until is when waits end early, the zero time or one that is past for not at all; nil for never.
@@ -26,8 +34,9 @@ type Lending struct {
 	Lifetime, IdleTimeout time.Duration
 	// Statements bounds the prepared statements of an upstream.
 	Statements int
-	// Whole has a session keep its upstream until it ends.
-	Whole bool
+	// Whole has a session keep its upstream until it ends. It never changes, nor does NoBlocks, which refuses transaction
+	// blocks.
+	Whole, NoBlocks bool
 	// Lazy has the cluster watched from the first upstream on, and not from when somebody holds the pool.
 	Lazy bool
 	// Verify has the server asked before each hand-over whether the upstream is as clean as it is taken to be.
@@ -50,14 +59,18 @@ type lent struct {
 	modeVersion uint64
 
 	idleSince time.Time
+	pinned    bool // its session keeps it; guarded by the lender's mu
 }
 
 // lender lends a pool's upstreams. First come, first served.
 type lender struct {
-	pool *Pool
-	cfg  Lending
+	pool    *Pool
+	lending atomic.Pointer[Lending]
+	initial []session.Setting // that InitQuery makes
+	fresh   string            // SQL that makes them
 
 	mu        sync.Mutex // also the owner of idle upstreams
+	admitted  int        // the upstreams that the server admits; 0: not known
 	idle      []*lent    // the last one was used last
 	open      int        // upstreams that there are, or that somebody makes
 	queue     []*waiter
@@ -74,14 +87,27 @@ type LendingStats struct {
 	// Borrowed counts hand-overs, Timeouts those that did not come about in time, and Unclean the upstreams that Verify has
 	// thrown away.
 	Borrowed, Timeouts, Unclean uint64
+	// Pinned are the upstreams that a session keeps because of state that it has there, Pins counts sessions by that state.
+	Pinned int
+	Pins   map[string]uint64
 }
 
 // waiter is somebody in the queue. He is given an upstream, or nil: the right to make one.
 type waiter struct{ turn chan *lent }
 
 func newLender(p *Pool, cfg Lending) *lender {
-	return &lender{pool: p, cfg: cfg, greetings: make(map[string]map[string]string)}
+	l := &lender{pool: p, initial: session.SettingsOf(cfg.InitQuery), greetings: make(map[string]map[string]string)}
+	l.stats.Pins = make(map[string]uint64)
+	l.lending.Store(&cfg)
+	s := session.New(session.Full, 0)
+	for _, set := range l.initial {
+		s.SetBase(set.Name, set.SQL)
+	}
+	l.fresh = s.Wanted()
+	return l
 }
+
+func (l *lender) cfg() *Lending { return l.lending.Load() }
 
 // begin starts the janitor; end stops it and closes what is idle.
 func (l *lender) begin() {
@@ -116,6 +142,7 @@ func (p *Pool) Stats() LendingStats {
 	defer l.mu.Unlock()
 	s := l.stats
 	s.Open, s.Idle, s.Waiting = l.open, len(l.idle), len(l.queue)
+	s.Pins = maps.Clone(s.Pins)
 	return s
 }
 
@@ -123,7 +150,7 @@ func (p *Pool) Stats() LendingStats {
 func (l *lender) try(settings string, version uint64) *lent {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) > 0 || l.cfg.Verify {
+	if len(l.queue) > 0 || l.cfg().Verify {
 		return nil
 	}
 	now := time.Now()
@@ -151,7 +178,7 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 			l.mu.Unlock()
 			return x, nil
 		}
-		if l.open < l.cfg.Max {
+		if l.open < l.max() {
 			l.open++
 			l.mu.Unlock()
 			return l.make(ctx, after)
@@ -162,7 +189,7 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	l.mu.Unlock()
 
 	begun := time.Now()
-	limit := l.bounded(l.cfg.BorrowTimeout)
+	limit := l.bounded(l.cfg().BorrowTimeout)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var err error
@@ -254,7 +281,7 @@ func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error)
 	ctx, cancel := context.WithTimeoutCause(ctx, l.bounded(l.pool.cfg.FailoverTimeout), errTimeout)
 	defer cancel()
 	l.pool.watch()
-	up, err := l.pool.login.Connect(ctx, after, &l.mu)
+	up, err := l.login(ctx, after)
 	if err != nil {
 		l.pass(nil)
 		return nil, err
@@ -262,15 +289,15 @@ func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error)
 	l.mu.Lock()
 	l.stats.Borrowed++
 	l.mu.Unlock()
-	return &lent{up: up, memory: session.NewMemory(up.Params)}, nil
+	return &lent{up: up, memory: session.NewMemory(up.Params, l.fresh)}, nil
 }
 
 // bounded is how long a wait may take that may take so long by itself.
 func (l *lender) bounded(d time.Duration) time.Duration {
-	if l.cfg.Until == nil {
+	if l.cfg().Until == nil {
 		return d
 	}
-	if left := time.Until(l.cfg.Until()); left > 0 {
+	if left := time.Until(l.cfg().Until()); left > 0 {
 		return min(d, left)
 	}
 	return d
@@ -288,7 +315,7 @@ func (l *lender) give(x *lent) {
 	l.mu.Lock()
 	x.up.Own(&l.mu)
 	l.mu.Unlock()
-	if !x.memory.Usable() || x.up.Killed() != nil || l.cfg.Lifetime > 0 && time.Since(x.up.Since) > l.cfg.Lifetime {
+	if !x.memory.Usable() || x.up.Killed() != nil || l.tooMany() || l.cfg().Lifetime > 0 && time.Since(x.up.Since) > l.cfg().Lifetime {
 		l.drop(x, false)
 		return
 	}
@@ -375,7 +402,7 @@ func (l *lender) clean(stop, done chan struct{}) {
 func (l *lender) wants() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.idle) >= l.cfg.MinIdle || l.open >= l.cfg.Max {
+	if l.closed || len(l.idle) >= l.cfg().MinIdle || l.open >= l.max() {
 		return false
 	}
 	l.open++
@@ -404,15 +431,19 @@ func (l *lender) closeIdle() {
 	var old []*lent
 	l.mu.Lock()
 	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
-		spare := l.open-len(old) > l.cfg.MinIdle
+		spare := l.open-len(old) > l.cfg().MinIdle
 		// What a server says unasked is mostly its end.
-		if x.up.Killed() != nil || x.up.Readable() || l.cfg.Lifetime > 0 && now.Sub(x.up.Since) > l.cfg.Lifetime ||
-			spare && l.cfg.IdleTimeout > 0 && now.Sub(x.idleSince) > l.cfg.IdleTimeout {
+		if x.up.Killed() != nil || x.up.Readable() || l.cfg().Lifetime > 0 && now.Sub(x.up.Since) > l.cfg().Lifetime ||
+			spare && l.cfg().IdleTimeout > 0 && now.Sub(x.idleSince) > l.cfg().IdleTimeout {
 			old = append(old, x)
 			return true
 		}
 		return false
 	})
+	if n := len(l.idle) - l.maxIdle(); n > 0 {
+		old = append(old, l.idle[:n]...)
+		l.idle = slices.Delete(l.idle, 0, n)
+	}
 	l.open -= len(old)
 	l.mu.Unlock()
 	for _, x := range old {

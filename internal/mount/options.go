@@ -16,6 +16,10 @@ import (
 // adoptBase gives a session that borrows its upstreams the run-time parameters of its startup, options included. The values
 // are tried on a server, unless another client has begun with the same ones.
 func (m *Conn) adoptBase(params map[string]string) (code, message string) {
+	l := m.pool.lender
+	for _, set := range l.initial {
+		m.s.SetBase(set.Name, set.SQL)
+	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		value := params[name]
 		switch {
@@ -36,7 +40,6 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 			m.setBase(name, value)
 		}
 	}
-	l := m.pool.lender
 	if m.params = l.greeting(m.s.Wanted()); m.params != nil {
 		return "", ""
 	}
@@ -59,7 +62,7 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 
 // setBase notes a setting. Unlike SET, set_config takes a list as it stands in a startup packet.
 func (m *Conn) setBase(name, value string) {
-	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value {
+	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value && len(m.pool.lender.initial) == 0 {
 		return
 	}
 	m.s.SetBase(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value)))

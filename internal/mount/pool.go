@@ -62,7 +62,7 @@ func (p *Pool) Hold() error {
 			return err
 		}
 		p.login.Cluster, p.login.Registry, p.leave = shared.cluster, shared.registry, leave
-		if p.lender == nil || !p.lender.cfg.Lazy {
+		if p.lender == nil || !p.lender.cfg().Lazy {
 			p.watch()
 		}
 		if p.lender != nil {

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"errors"
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/topology"
@@ -58,4 +59,21 @@ func (p *Pool) rest() {
 		p.unwatch()
 		p.unwatch = nil
 	}
+}
+
+// errNotProven is why a look at a cluster does not find an instance that waiting for might.
+var errNotProven = errors.New("none is proven at the moment")
+
+// Lacks says why no new upstream could be had at once, of a cluster that is watched and in a Pool that somebody holds.
+func (p *Pool) Lacks() error {
+	p.watching.Lock()
+	watched := p.unwatch != nil
+	p.watching.Unlock()
+	if !watched {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errNotProven)
+	_, _, err := p.login.Cluster.Pick(ctx, p.login.Want, 0)
+	return err
 }

@@ -58,7 +58,7 @@ func (m *Conn) enter(dir direction) (ctx context.Context, leave func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	limit := m.pool.cfg.FailoverTimeout
 	if m.pool.lender != nil {
-		limit += m.pool.lender.cfg.BorrowTimeout
+		limit += m.pool.lender.cfg().BorrowTimeout
 	}
 	limited, release := context.WithTimeoutCause(ctx, limit, errTimeout)
 	m.gate = true

@@ -59,3 +59,17 @@ func (m *Conn) Idle() bool {
 	defer m.mu.Unlock()
 	return m.s.Idle() && m.s.Status() == wire.StatusIdle && len(m.pend) == 0
 }
+
+// InTransaction reports whether the client is in a transaction and has been given all that it is owed.
+func (m *Conn) InTransaction() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.Status() != wire.StatusIdle && !m.s.Busy() && len(m.pend) == 0
+}
+
+// Running reports whether a server works for the session.
+func (m *Conn) Running() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.up != nil && m.s.Busy() && m.section == nil
+}

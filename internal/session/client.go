@@ -133,12 +133,19 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	switch kind {
 	case wire.Query:
 		s.open = false
+		if s.bar(w, at, msg, &o) {
+			s.segment = segment{}
+			break
+		}
 		s.mention(wire.Body(msg))
 		if s.watch() && !s.skipping {
 			s.watchQuery(w, at, msg, start, &o)
 		}
 		s.segment = segment{}
 	case wire.Parse:
+		if s.bar(w, at, msg, &o) {
+			break
+		}
 		m := s.mention(wire.Body(msg))
 		if msg[wire.HeaderLen] == 0 {
 			s.unnamedMentions = m
@@ -275,7 +282,7 @@ func (s *Session) noteEffect(n nature) {
 func (s *Session) keepTail(p []byte, out *Out) {
 	n, ok := wire.Size(p)
 	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on &&
-		(p[0] != wire.Parse || s.id == 0)
+		(p[0] != wire.Parse || s.id == 0) && (p[0] != wire.Query || !s.NoBlocks)
 	if !large {
 		s.tail = append(s.tail[:0], p...)
 		return

@@ -44,6 +44,8 @@ const (
 	flagPreparing
 	// flagGathered: the injected statement of a wrapped Query was answered; an error behind that is the commit's.
 	flagGathered
+	// flagBarred: the server was given nonsense instead, and its error is answered with errNoBlocks.
+	flagBarred
 )
 
 // injected is what an upstream has of the injected statement.

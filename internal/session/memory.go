@@ -37,10 +37,10 @@ type kept struct {
 	used        uint64 // by the memory's clock
 }
 
-// NewMemory is that of an upstream that has just logged in.
-func NewMemory(params map[string]string) *Memory {
+// NewMemory is that of an upstream that has just logged in, and was given settings by SQL.
+func NewMemory(params map[string]string, settings string) *Memory {
 	m := &Memory{
-		Params: params, statements: make(map[string]*kept), own: make(map[string]uint64),
+		Params: params, settings: settings, statements: make(map[string]*kept), own: make(map[string]uint64),
 	}
 	m.Recount()
 	return m

@@ -13,6 +13,7 @@ type nature struct {
 	dirty  bool // it may have an effect
 	opaque bool // it may call a function of the user's own
 	single bool // one statement, which a Parse takes as a Query does
+	begins bool // it begins a transaction block
 	known  bool
 }
 
@@ -111,11 +112,13 @@ func natureOf(text string, o sqltext.Options) nature {
 		n.kind, n.dirty, n.single = sqltext.Empty, false, true
 	case len(list) == 1:
 		n.kind, n.single = sqltext.Classify(text, o), !hasParameter(text)
+		n.begins = n.kind == sqltext.Begin
 		n.dirty = !harmless(text, o)
 	default:
 		n.dirty = false
 		for _, st := range list {
 			n.dirty = n.dirty || !harmless(st.Text, o)
+			n.begins = n.begins || sqltext.Classify(st.Text, o) == sqltext.Begin
 		}
 	}
 	n.opaque = n.dirty && sqltext.Opaque(text, o)

@@ -87,6 +87,17 @@ func (s *Session) Server(b []byte) View {
 			continue
 		}
 		msg := b[i : i+n]
+		if s.barred(kind, msg) {
+			s.digest(b[run:i])
+			s.canonical(kind, msg)
+			_ = s.take(kind, msg) // it is an error like any other
+			s.out = append(s.out, b[:i]...)
+			s.emitProblem(errNoBlocks)
+			b = b[:copy(b, b[i+n:])]
+			v.Cut += i + n
+			i, run, special = 0, 0, s.special()
+			continue
+		}
 		if v.Event = s.take(kind, msg); v.Event != None {
 			v.Err = s.fault
 			break

@@ -49,6 +49,8 @@ type Session struct {
 	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. Otherwise a session that
 	// has called one outside a transaction is not moved to another server.
 	TrustFunctions bool
+	// NoBlocks refuses what begins a transaction block.
+	NoBlocks bool
 	// PrepareAlways has the statement that asks for evidence prepared anew for each commit.
 	PrepareAlways bool
 

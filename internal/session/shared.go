@@ -47,16 +47,6 @@ func (s *Session) Share(id uint64) {
 	s.settings.shared = true
 }
 
-// SetBase notes a setting that the session was started with; RESET goes back to it.
-func (s *Session) SetBase(name, sql string) {
-	t := &s.settings
-	if t.base == nil {
-		t.base = make(map[string]string)
-	}
-	t.base[name] = sql
-	t.set(name, sql)
-}
-
 // Wanted is the SQL that brings an upstream that has just logged in to the session's settings.
 func (s *Session) Wanted() string { return s.settings.wanted() }
 

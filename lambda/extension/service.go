@@ -32,22 +32,29 @@ func open(set *settings, sandbox lambda.Sandbox, log *slog.Logger, meters metric
 	cfg.Logger, cfg.MeterProvider = log, meters
 	// A client that was frozen was not idle.
 	cfg.IdleClientTimeout = -1
-	cfg.Cluster.WaitUntil = func() time.Time { return *s.until.Load() }
-	if sandbox.Initialization == lambda.SnapStart {
-		// Nothing is connected in a snapshot unless the function connects.
-		cfg.Cluster.Watch = pooler.WatchUsed
-	}
-	if set.freeze != lambda.FreezeKeep && sandbox.Initialization != lambda.ManagedInstances {
-		own := cfg.Cluster.Database.Conn.RuntimeParams
-		if _, ok := own["idle_session_timeout"]; !ok {
-			own["idle_session_timeout"] = strconv.FormatInt(set.freezeIdle.Milliseconds(), 10)
-		}
+	for _, k := range cfg.Clusters {
+		s.fit(k, set, sandbox)
 	}
 	var err error
 	if s.server, err = pooler.New(cfg); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// fit makes a cluster one that a sandbox can do with.
+func (s *service) fit(k *pooler.Cluster, set *settings, sandbox lambda.Sandbox) {
+	k.WaitUntil = func() time.Time { return *s.until.Load() }
+	if sandbox.Initialization == lambda.SnapStart {
+		// Nothing is connected in a snapshot unless the function connects.
+		k.Watch = pooler.WatchUsed
+	}
+	if set.freeze != lambda.FreezeKeep && sandbox.Initialization != lambda.ManagedInstances {
+		own := k.Database.Conn.RuntimeParams
+		if _, ok := own["idle_session_timeout"]; !ok {
+			own["idle_session_timeout"] = strconv.FormatInt(set.freezeIdle.Milliseconds(), 10)
+		}
+	}
 }
 
 func (s *service) Listen(ctx context.Context) error { return s.server.Listen(ctx) }

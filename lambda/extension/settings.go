@@ -1,17 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/poolset"
 	"github.com/fairlead-go/fairlead/lambda"
 	"github.com/fairlead-go/fairlead/pooler"
 )
@@ -19,8 +21,8 @@ import (
 // settings are what the environment says.
 type settings struct {
 	file             string
-	dsn              string
-	pooler           pooler.Config
+	set              poolset.Set   // what the variables say
+	pooler           pooler.Config // what they or the file say
 	freeze           lambda.Freeze
 	freezeIdle       time.Duration
 	freezeWait       time.Duration
@@ -50,29 +52,23 @@ type setting struct {
 
 // table is all variables. docs/lambda.md has it, and a test compares them.
 var table = []setting{
-	{"FAIRLEAD_DSN", "", "How the cluster is reached: a DSN of the driver, whose parameters can also be variables (`FAIRLEAD_COMMIT_RESOLUTION` and so on). Needed, unless there is a file.", true,
-		func(s *settings, v string) error { s.dsn = v; return nil }},
-	{"FAIRLEAD_CONFIG", "", "A file in the pooler's format, instead of the variables from here to `FAIRLEAD_LOGIN_TIMEOUT`. By default `fairlead.yaml` in the function's package is looked for.", false,
+	pooling("dsn", "", "Needed, unless there is a file."),
+	{"FAIRLEAD_CONFIG", "", "A file in the pooler's format, instead of `FAIRLEAD_DSN` and the variables from here to `FAIRLEAD_LOGIN_TIMEOUT`. By default `fairlead.yaml` in the function's package is looked for.", false,
 		func(s *settings, v string) error { s.file = v; return nil }},
-	{"FAIRLEAD_LISTEN", "127.0.0.1:5432,/tmp/.s.PGSQL.5432", "Where the function finds the pooler: addresses and paths of Unix sockets, with commas between them.", true,
-		func(s *settings, v string) error {
-			for address := range strings.SplitSeq(v, ",") {
-				s.pooler.Listeners = append(s.pooler.Listeners, pooler.Listener{Address: strings.TrimSpace(address)})
-			}
-			return nil
-		}},
-	{"FAIRLEAD_MODE", "transaction", "How long a client keeps a server connection: `transaction` or `session`.", true,
-		func(s *settings, v string) error {
-			s.pooler.Cluster.Mode = pooler.Mode(v)
-			return oneOf(v, string(pooler.Transaction), string(pooler.Session))
-		}},
-	number("FAIRLEAD_POOL_SIZE", 4, "How many server connections there are at most for each database.", func(s *settings) *int { return &s.pooler.Cluster.PoolSize }),
-	pooling("FAIRLEAD_CONNECTION_BORROW_TIMEOUT", "120s", "How long a client waits for one. The end of the invocation ends it earlier.", func(s *settings) *time.Duration { return &s.pooler.Cluster.BorrowTimeout }),
-	pooling("FAIRLEAD_SERVER_LIFETIME", "1h", "How old a server connection becomes.", func(s *settings) *time.Duration { return &s.pooler.Cluster.ServerLifetime }),
-	pooling("FAIRLEAD_SERVER_IDLE_TIMEOUT", "10m", "How long one stays that nobody needs, while the sandbox runs.", func(s *settings) *time.Duration { return &s.pooler.Cluster.ServerIdleTimeout }),
-	number("FAIRLEAD_MAX_PREPARED_STATEMENTS", pooler.DefaultStatements, "How many statements are prepared on a server connection.", func(s *settings) *int { return &s.pooler.Cluster.Statements }),
-	number("FAIRLEAD_MAX_CLIENT_CONN", pooler.DefaultMaxClients, "How many clients there may be.", func(s *settings) *int { return &s.pooler.MaxClients }),
-	pooling("FAIRLEAD_LOGIN_TIMEOUT", "10s", "How long a client's login may take.", func(s *settings) *time.Duration { return &s.pooler.LoginTimeout }),
+	pooling("listen", "127.0.0.1:5432,/tmp/.s.PGSQL.5432", ""),
+	pooling("mode", "", ""),
+	pooling("target_role", "", ""),
+	pooling("pool_size", "4", ""),
+	pooling("connection_borrow_timeout", "", "The end of the invocation ends it earlier."),
+	pooling("init_query", "", ""),
+	pooling("session_pinning_filters", "", ""),
+	pooling("server_lifetime", "", ""),
+	pooling("server_idle_timeout", "", "While the sandbox runs."),
+	pooling("max_prepared_statements", "", ""),
+	pooling("max_client_conn", "", ""),
+	pooling("idle_transaction_timeout", "", ""),
+	pooling("query_timeout", "", ""),
+	pooling("login_timeout", "", ""),
 	{"FAIRLEAD_FREEZE", string(lambda.FreezeIdle), "What becomes of server connections when the sandbox is frozen: `keep` leaves them open, `idle` has the server end them after `FAIRLEAD_FREEZE_IDLE`, `close` closes those that nobody uses before the freeze, as part of the invocation, and is `idle` for the rest.", false,
 		func(s *settings, v string) error {
 			s.freeze = lambda.Freeze(v)
@@ -93,17 +89,6 @@ var table = []setting{
 	period("FAIRLEAD_METRICS_INTERVAL", lambda.DefaultFlushInterval.String(), "How long they are collected.", func(s *settings) *time.Duration { return &s.metricsInterval }),
 }
 
-func number(name string, def int, effect string, field func(*settings) *int) setting {
-	return setting{name, strconv.Itoa(def), effect, true, func(s *settings, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 {
-			return errors.New("a number of 1 or more is allowed")
-		}
-		*field(s) = n
-		return nil
-	}}
-}
-
 func period(name, def, effect string, field func(*settings) *time.Duration) setting {
 	return setting{name, def, effect, false, func(s *settings, v string) error {
 		if n, err := strconv.Atoi(v); err == nil {
@@ -118,10 +103,11 @@ func period(name, def, effect string, field func(*settings) *time.Duration) sett
 	}}
 }
 
-func pooling(name, def, effect string, field func(*settings) *time.Duration) setting {
-	s := period(name, def, effect, field)
-	s.pooling = true
-	return s
+// pooling is one of the pooler's parameters, with another default if there is one, and what is to be added to its effect.
+func pooling(name, def, more string) setting {
+	i := slices.IndexFunc(poolset.Parameters, func(p poolset.Parameter) bool { return p.Name == name })
+	p := poolset.Parameters[i]
+	return setting{p.Variable(), cmp.Or(def, p.Default), strings.TrimSpace(p.Effect + " " + more), true, func(s *settings, v string) error { return p.Set(&s.set, v) }}
 }
 
 func oneOf(value string, words ...string) error {
@@ -165,14 +151,14 @@ func readSettings(getenv func(string) string) (*settings, error) {
 	if s.file != "" {
 		return s, s.readFile(given)
 	}
-	if s.dsn == "" {
+	if s.set.DSN == "" {
 		return s, errors.New("extension: variable FAIRLEAD_DSN is not set: set it to the cluster's DSN, or put a fairlead.yaml into the function's package")
 	}
-	database, err := driver.ParseConfig(s.dsn)
+	cfg, err := s.set.Config()
 	if err != nil {
 		return s, fmt.Errorf("extension: variable FAIRLEAD_DSN: %w", err)
 	}
-	s.pooler.Cluster.Database = database
+	s.pooler = cfg
 	return s, nil
 }
 
@@ -197,12 +183,16 @@ func (s *settings) readFile(given []string) error {
 	if err != nil {
 		return fmt.Errorf("extension: %w", err)
 	}
-	listeners := s.pooler.Listeners
 	if s.pooler, err = pooler.ParseConfig(text); err != nil {
 		return fmt.Errorf("extension: %s: %w", s.file, err)
 	}
+	if s.pooler.DebugLogging == pooler.DebugOn {
+		s.logLevel = slog.LevelDebug
+	}
 	if len(s.pooler.Listeners) == 0 {
-		s.pooler.Listeners = listeners
+		for _, address := range s.set.Listen {
+			s.pooler.Listeners = append(s.pooler.Listeners, pooler.Listener{Address: address})
+		}
 	}
 	return nil
 }

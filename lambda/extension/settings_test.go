@@ -35,8 +35,8 @@ func TestVariablesSayEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := s.pooler.Cluster
-	if len(s.pooler.Listeners) != 2 || s.pooler.Listeners[1].Address != "/tmp/.s.PGSQL.6432" || k.Mode != pooler.Session || k.PoolSize != 7 ||
+	k := s.pooler.Clusters["main"]
+	if len(s.pooler.Listeners) != 2 || s.pooler.Listeners[1].Address != "/tmp/.s.PGSQL.6432" || s.pooler.Listeners[0].Mode != pooler.Session || k.PoolSize != 7 ||
 		k.BorrowTimeout != 2*time.Second || k.ServerLifetime != 90*time.Second || k.Database.Conn.Host != "h" {
 		t.Errorf("the pooler's: %+v", s.pooler)
 	}
@@ -65,18 +65,18 @@ func TestAFileInThePackageIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("cluster:\n  dsn: postgres://app@h/app\n  pool_size: 9\n")
+	write("clusters:\n  main:\n    dsn: postgres://app@h/app\n    pool_size: 9\n")
 	s, err := readSettings(environment("LAMBDA_TASK_ROOT="+root, "FAIRLEAD_FREEZE=keep"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.pooler.Cluster.PoolSize != 9 || s.freeze != lambda.FreezeKeep || s.pooler.Listeners[0].Address != "127.0.0.1:5432" {
+	if s.pooler.Clusters["main"].PoolSize != 9 || s.freeze != lambda.FreezeKeep || s.pooler.Listeners[0].Address != "127.0.0.1:5432" {
 		t.Errorf("%+v", s)
 	}
 	if _, err := readSettings(environment("LAMBDA_TASK_ROOT="+root, "FAIRLEAD_DSN=postgres://h/app")); err == nil || !strings.Contains(err.Error(), "FAIRLEAD_DSN together with the file") {
 		t.Errorf("file and variable: %v", err)
 	}
-	write("cluster:\n  dsn: postgres://app@h/app\n  pool_sise: 9\n")
+	write("clusters:\n  main:\n    dsn: postgres://app@h/app\n    pool_sise: 9\n")
 	if _, err := readSettings(environment("LAMBDA_TASK_ROOT=" + root)); err == nil || !strings.Contains(err.Error(), "fairlead.yaml") || !strings.Contains(err.Error(), "[3:") {
 		t.Errorf("a key that is misspelt: %v", err)
 	}

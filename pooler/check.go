@@ -1,0 +1,165 @@
+package pooler
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-go/fairlead/internal/sqltext"
+)
+
+// withDefaults is the Config with its defaults, or why it cannot be. It shares no more with the one that it comes of than
+// Databases and what TLS says.
+func (c Config) withDefaults() (Config, error) {
+	if len(c.Clusters) == 0 {
+		return c, errors.New("pooler: no cluster: Clusters needs one, with a Database that driver.ParseConfig returns")
+	}
+	if len(c.Listeners) == 0 {
+		return c, errors.New("pooler: no listener: clients need an address, as in 127.0.0.1:6432")
+	}
+	c.MaxClients = cmp.Or(c.MaxClients, DefaultMaxClients)
+	c.IdleClientTimeout = cmp.Or(c.IdleClientTimeout, DefaultIdleClientTimeout)
+	c.LoginTimeout = cmp.Or(c.LoginTimeout, DefaultLoginTimeout)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
+	switch {
+	case c.MaxClients < 1:
+		return c, fmt.Errorf("pooler: %d clients at most: at least 1 is needed", c.MaxClients)
+	case c.QueryTimeout < 0 || c.IdleTransactionTimeout < 0:
+		return c, errors.New("pooler: query_timeout and idle_transaction_timeout cannot be negative: 0 is for none")
+	}
+	clusters := make(map[string]*Cluster, len(c.Clusters))
+	for name, k := range c.Clusters {
+		if k == nil || k.Database == nil {
+			return c, fmt.Errorf("pooler: cluster %s: set Database to what driver.ParseConfig returns", name)
+		}
+		own := *k
+		if err := own.complete(); err != nil {
+			return c, fmt.Errorf("pooler: cluster %s: %w", name, err)
+		}
+		clusters[name] = &own
+	}
+	c.Clusters = clusters
+	c.Listeners = slices.Clone(c.Listeners)
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if err := l.complete(&c); err != nil {
+			return c, fmt.Errorf("pooler: listener %q: %w", l.Address, err)
+		}
+	}
+	c.Users = maps.Clone(c.Users)
+	for name, u := range c.Users {
+		if u.Password == "" {
+			return c, fmt.Errorf("pooler: user %q has no password", name)
+		}
+		if u.MaxClients < 0 {
+			return c, fmt.Errorf("pooler: user %q: %d clients at most: 0 is for no bound", name, u.MaxClients)
+		}
+	}
+	if c.Admin != "" {
+		if !strings.Contains(c.Admin, ":") {
+			c.Admin = net.JoinHostPort("127.0.0.1", c.Admin)
+		}
+		if _, _, err := net.SplitHostPort(c.Admin); err != nil {
+			return c, fmt.Errorf("pooler: admin address %q: %w; a port or host:port is needed", c.Admin, err)
+		}
+	}
+	return c, nil
+}
+
+// complete fills in the defaults.
+func (k *Cluster) complete() error {
+	k.PoolSize = cmp.Or(k.PoolSize, DefaultPoolSize)
+	k.BorrowTimeout = cmp.Or(k.BorrowTimeout, DefaultBorrowTimeout)
+	k.ServerLifetime = cmp.Or(k.ServerLifetime, DefaultServerLifetime)
+	k.ServerIdleTimeout = cmp.Or(k.ServerIdleTimeout, DefaultServerIdleTimeout)
+	k.Statements = cmp.Or(k.Statements, DefaultStatements)
+	k.PinningFilters = slices.Clone(k.PinningFilters)
+	switch {
+	case k.Watch != WatchAlways && k.Watch != WatchUsed:
+		return fmt.Errorf("watch %q is not known: used is", k.Watch)
+	case k.PoolSize < 1:
+		return fmt.Errorf("pool size %d: at least 1 is needed", k.PoolSize)
+	case k.MaxConnectionsPercent < 0 || k.MaxConnectionsPercent > 100:
+		return fmt.Errorf("max_connections_percent %d: 1 to 100 is allowed", k.MaxConnectionsPercent)
+	case k.MaxIdleConnectionsPercent < 0 || k.MaxIdleConnectionsPercent > k.MaxConnectionsPercent:
+		return fmt.Errorf("max_idle_connections_percent %d: 1 to max_connections_percent, %d, is allowed", k.MaxIdleConnectionsPercent, k.MaxConnectionsPercent)
+	case k.MinPoolSize < 0 || k.MaxConnectionsPercent == 0 && k.MinPoolSize > k.PoolSize:
+		return fmt.Errorf("min pool size %d: 0 to the pool size, %d, is allowed", k.MinPoolSize, k.PoolSize)
+	case k.Statements < 1:
+		return fmt.Errorf("%d prepared statements: at least 1 is needed", k.Statements)
+	}
+	for _, f := range k.PinningFilters {
+		if f != ExcludeVariableSets {
+			return fmt.Errorf("session_pinning_filters: %q is not known: %s is", f, ExcludeVariableSets)
+		}
+	}
+	for name, d := range k.Databases {
+		if d.PoolSize < 0 || d.MaxClients < 0 {
+			return fmt.Errorf("database %q: a pool size of %d, and %d clients at most: 0 is for the cluster's", name, d.PoolSize, d.MaxClients)
+		}
+	}
+	list, err := sqltext.Split(k.InitQuery, sqltext.Options{})
+	if err != nil {
+		return fmt.Errorf("init_query: %w", err)
+	}
+	for _, st := range list {
+		if sqltext.Classify(st.Text, sqltext.Options{}) == sqltext.Begin {
+			return errors.New("init_query begins a transaction: nobody would end it")
+		}
+	}
+	return nil
+}
+
+// complete fills in how clients log in, and refuses what would let in anybody.
+func (l *Listener) complete(c *Config) error {
+	if l.Cluster == "" {
+		names := slices.Sorted(maps.Keys(c.Clusters))
+		if len(names) > 1 {
+			return fmt.Errorf("it needs the name of a cluster: %s are there", strings.Join(names, ", "))
+		}
+		l.Cluster = names[0]
+	}
+	if c.Clusters[l.Cluster] == nil {
+		return fmt.Errorf("there is no cluster %q", l.Cluster)
+	}
+	l.Mode = cmp.Or(l.Mode, Transaction)
+	local := l.unix()
+	if !local {
+		host, _, err := net.SplitHostPort(l.Address)
+		if err != nil {
+			return fmt.Errorf("%w; host:port or the path of a Unix socket is needed", err)
+		}
+		ip := net.ParseIP(host)
+		local = host == "localhost" || ip != nil && ip.IsLoopback()
+	}
+	if l.Login == "" {
+		l.Login = LoginPassword
+		if local && len(c.Users) == 0 {
+			l.Login = LoginTrust
+		}
+	}
+	switch {
+	case l.Mode != Transaction && l.Mode != Session && l.Mode != Statement:
+		return fmt.Errorf("mode %q is not known: transaction, session and statement are", l.Mode)
+	case l.TargetRole != "" && l.TargetRole != ReadWrite && l.TargetRole != ReadOnly:
+		return fmt.Errorf("target_role %q is not known: READ_WRITE and READ_ONLY are", l.TargetRole)
+	case l.Login != LoginTrust && l.Login != LoginPassword:
+		return fmt.Errorf("login %q is not known: trust and password are", l.Login)
+	case l.Login == LoginTrust && !local:
+		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
+	case l.Login == LoginPassword && len(c.Users) == 0:
+		return errors.New("nobody could log in: users with passwords are needed")
+	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
+		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)
+	case l.Encryption == EncryptionRequired && l.TLS == nil:
+		return errors.New("encryption is required, and there is no certificate")
+	}
+	return nil
+}
+
+func (l *Listener) unix() bool { return filepath.IsAbs(l.Address) || strings.HasPrefix(l.Address, "@") }

@@ -1,0 +1,111 @@
+package pooler
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// cancel passes a CancelRequest on to the session that has the key, if there is one. The sender is not told.
+func (s *Server) cancel(pidAndKey []byte) {
+	for _, p := range s.pools.list() {
+		p.pool.CancelRequest(context.Background(), pidAndKey)
+	}
+}
+
+// begin ends the wait for the client, which has said something. It reports false when somebody has ended the client.
+func (c *client) begin() bool {
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	c.waiting.Store(time.Now().UnixNano())
+	return !c.ended.Load()
+}
+
+// look ends the client if it is idle for too long, or gone while its work goes on.
+func (c *client) look(now time.Time, cfg *Config) {
+	since := c.waiting.Load()
+	idle := now.Sub(time.Unix(0, -since))
+	switch {
+	case since >= 0:
+		c.leaveIfGone(watchInterval)
+	case cfg.IdleTransactionTimeout > 0 && idle > cfg.IdleTransactionTimeout && c.mount.InTransaction():
+		c.dismiss(since, "25P03", "terminating connection due to idle-in-transaction timeout", c.mount.InTransaction)
+	case cfg.IdleClientTimeout > 0 && idle > cfg.IdleClientTimeout:
+		c.dismiss(since, "57P01", "terminating connection due to idle_client_timeout", c.mount.Idle)
+	}
+}
+
+// slow reports whether a server has worked for so long on what the client said last.
+func (c *client) slow(now time.Time, limit time.Duration) bool {
+	since := c.waiting.Load()
+	return limit > 0 && since != 0 && now.Sub(time.Unix(0, max(since, -since))) > limit && c.mount.Running()
+}
+
+// cancelTime bounds how long a server is asked to cancel something.
+const cancelTime = 5 * time.Second
+
+// cancelSlow cancels what the client runs, and nothing that it says meanwhile.
+func (c *client) cancelSlow(limit time.Duration) {
+	defer c.canceling.Store(false)
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	if !c.slow(time.Now(), limit) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelTime)
+	defer cancel()
+	c.mount.Abandon(ctx)
+	c.server.log.Info("a statement was canceled: it has run for longer than query_timeout", "client", c.raw.RemoteAddr().String(),
+		"cluster", c.listener.Cluster, "query_timeout", limit)
+}
+
+// leaveIfGone ends the client if it has waited for so long for its server, and is gone itself.
+func (c *client) leaveIfGone(waited time.Duration) {
+	since := c.waiting.Load()
+	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) {
+		c.abandon()
+	}
+}
+
+// abandonTime bounds how long the server is told that nobody waits for its answer any more.
+const abandonTime = 150 * time.Millisecond
+
+// abandon ends the client and what its server does for it, which would go on otherwise: a server looks at its client only when it
+// has something to say.
+func (c *client) abandon() {
+	if c.waiting.Load() > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
+		defer cancel()
+		c.mount.Abandon(ctx)
+	}
+	c.cut()
+}
+
+// leaveIfIdle ends the client with words of the server's, unless it is in a transaction or waits for an answer.
+func (c *client) leaveIfIdle(why string) {
+	if since := c.waiting.Load(); since < 0 {
+		c.dismiss(since, "57P01", why, c.mount.Idle)
+	}
+}
+
+// dismiss ends the client with words of the server's, if it has said nothing since then, and the condition still holds.
+func (c *client) dismiss(since int64, code, why string, still func() bool) {
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	if c.waiting.Load() != since || !still() || !c.ended.CompareAndSwap(false, true) {
+		return
+	}
+	_ = c.raw.SetWriteDeadline(time.Now().Add(time.Second))
+	_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: why})
+	_ = c.raw.Close()
+}
+
+// cut ends the client without a word.
+func (c *client) cut() {
+	c.ended.Store(true)
+	_ = c.raw.Close()
+	if c.waiting.Load() != 0 {
+		_ = c.mount.Close()
+	}
+}
