@@ -77,7 +77,7 @@ func TestAFileInThePackageIsRead(t *testing.T) {
 		t.Errorf("file and variable: %v", err)
 	}
 	write("clusters:\n  main:\n    dsn: postgres://app@h/app\n    pool_sise: 9\n")
-	if _, err := readSettings(environment("LAMBDA_TASK_ROOT=" + root)); err == nil || !strings.Contains(err.Error(), "fairlead.yaml") || !strings.Contains(err.Error(), "[3:") {
+	if _, err := readSettings(environment("LAMBDA_TASK_ROOT=" + root)); err == nil || !strings.Contains(err.Error(), "fairlead.yaml") || !strings.Contains(err.Error(), "[4:") {
 		t.Errorf("a key that is misspelt: %v", err)
 	}
 }
