@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	sdk "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/pooler"
@@ -215,6 +217,32 @@ func TestTheAdminAddressTellsHowItGoes(t *testing.T) {
 	}
 	exec(t, conn, "drop table kept")
 	eventually(t, "the session stays pinned", func() bool { return s.Stats().Pinned == 0 })
+}
+
+func TestTheGaugesTellOfEachPool(t *testing.T) {
+	reader := sdk.NewManualReader()
+	provider := sdk.NewMeterProvider(sdk.WithReader(reader))
+	_, addr := start(t, shared, shared.DSN(), plain(func(c *pooler.Config) { c.MeterProvider = provider }))
+	value(t, connect(t, url(shared, addr)), "select 'used'")
+	var got metricdata.ResourceMetrics
+	if err := reader.Collect(testContext(t), &got); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]int64)
+	for _, scope := range got.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if g, ok := m.Data.(metricdata.Gauge[int64]); ok && len(g.DataPoints) == 1 {
+				if mode, _ := g.DataPoints[0].Attributes.Value("mode"); mode.AsString() == "transaction" {
+					seen[m.Name] = g.DataPoints[0].Value
+				}
+			}
+		}
+	}
+	for name, want := range map[string]int64{"fairlead.pool.clients": 1, "fairlead.pool.connections.open": 1, "fairlead.pool.connections.idle": 1, "fairlead.pool.connections.pinned": 0, "fairlead.pool.waiting": 0} {
+		if v, ok := seen[name]; !ok || v != want {
+			t.Errorf("%s is %d (%v), want %d", name, v, ok, want)
+		}
+	}
 }
 
 func TestAServerIsNotReadyWithoutAWriter(t *testing.T) {

@@ -1,6 +1,7 @@
 package pooler_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,11 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"everybody may come in":    {"127.0.0.1:6432", "0.0.0.0:6432\n    login: trust", "trust would let in everybody"},
 		"no address":               {"127.0.0.1:6432", "6432", "host:port"},
 		"a pool of nothing":        {"pool_size: 7", "pool_size: -1", "at least 1"},
+		"no such cluster":          {"127.0.0.1:6432", "127.0.0.1:6432\n    cluster: other", "no cluster \"other\""},
+		"no such role":             {"127.0.0.1:6432", "127.0.0.1:6432\n    target_role: WRITE", "READ_WRITE and READ_ONLY are"},
+		"idle ones of nothing":     {"pool_size: 7", "max_idle_connections_percent: 5", "max_connections_percent, 0"},
+		"an endless init_query":    {"pool_size: 7", "init_query: set work_mem = '1MB'; begin", "nobody would end it"},
+		"an unknown filter":        {"pool_size: 7", "session_pinning_filters: [ALL]", "EXCLUDE_VARIABLE_SETS is"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,5 +69,35 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 				t.Errorf("the password is in the error: %v", err)
 			}
 		})
+	}
+}
+
+// TestTheDocumentsFileIsSound has who changes the format see that the document has to change too.
+func TestTheDocumentsFileIsSound(t *testing.T) {
+	text, err := os.ReadFile("../docs/pooler.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("there is no example")
+	}
+	example = strings.NewReplacer(
+		"dsn_file: /etc/fairlead/dsn ", "dsn: postgres://app@orders.example.com/app ", "    require_tls: true\n", "",
+		"    tls_cert_file: /etc/fairlead/server.crt\n", "", "    tls_key_file: /etc/fairlead/server.key\n", "", "SCRAM-SHA-256$4096:…", "wonderland",
+	).Replace(example)
+	cfg, err := pooler.ParseConfig([]byte(example))
+	if err == nil {
+		_, err = pooler.New(cfg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := cfg.Clusters["orders"]
+	if k.MaxConnectionsPercent != 60 || k.MaxIdleConnectionsPercent != 20 || k.Databases["audit"].PoolSize != 3 || len(k.PinningFilters) != 1 ||
+		cfg.Listeners[1].TargetRole != pooler.ReadOnly || cfg.Users["alice"].MaxClients != 100 || cfg.Admin != "127.0.0.1:9127" ||
+		cfg.QueryTimeout != time.Minute || cfg.IdleTransactionTimeout != 5*time.Minute {
+		t.Errorf("%+v %+v", cfg, k)
 	}
 }

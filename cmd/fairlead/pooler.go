@@ -133,14 +133,14 @@ func reload(ctx context.Context, server *pooler.Server, read func() (pooler.Conf
 func (cmd poolerCmd) load() (pooler.Config, error) {
 	var set poolset.Set
 	for i, p := range poolset.Parameters {
-		values := cmd.values(i)
-		if len(values) == 0 {
-			continue
+		value := strings.Join(cmd.values(i), ",")
+		if value == "" {
+			continue // a variable may be there, and empty
 		}
 		if cmd.Config != "" {
 			return pooler.Config{}, fmt.Errorf("pooler: --config together with --%s or %s: what it says belongs into the file", p.Flag(), p.Variable())
 		}
-		if err := p.Set(&set, strings.Join(values, ",")); err != nil {
+		if err := p.Set(&set, value); err != nil {
 			return pooler.Config{}, fmt.Errorf("pooler: --%s: %w", p.Flag(), err)
 		}
 	}
