@@ -26,7 +26,7 @@ func FuzzFront(f *testing.F) {
 		f.Fatal(err)
 	}
 	s, err := New(Config{
-		Listeners: []Listener{{Address: "127.0.0.1:0", Login: LoginPassword}}, Cluster: Cluster{Database: db},
+		Listeners: []Listener{{Address: "127.0.0.1:0", Login: LoginPassword}}, Clusters: map[string]*Cluster{"main": {Database: db}},
 		Users: map[string]User{"alice": {Password: "wonderland"}},
 	})
 	if err != nil {

@@ -88,7 +88,7 @@ func throughPooler(ctx context.Context, s *server) ([]string, func() error, erro
 		Users: map[string]pooler.User{
 			"pgx_scram": {Password: "secret"}, "pgx_ssl": {Password: "secret"},
 		},
-		Cluster: pooler.Cluster{Database: db, Mode: pooler.Transaction},
+		Clusters: map[string]*pooler.Cluster{"main": {Database: db}},
 	})
 	if err != nil {
 		return nil, nil, err

@@ -103,7 +103,7 @@ func startWorld(t *testing.T, cluster *rdstest.Cluster) *world {
 	s, err := pooler.New(pooler.Config{
 		Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}},
 		// Two connections more than the jobs of pg_dump hold while it waits for them.
-		Cluster:       pooler.Cluster{Database: db, PoolSize: 5, VerifyClean: pooler.VerifyOn},
+		Clusters:      map[string]*pooler.Cluster{"main": {Database: db, PoolSize: 5, VerifyClean: pooler.VerifyOn}},
 		MeterProvider: sdk.NewMeterProvider(sdk.WithReader(w.reader)),
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ func SettingsOf(sql string) (list []Setting) {
 	for _, st := range statements {
 		s.set(st.Text)
 		if sqltext.Classify(st.Text, s.options()) == sqltext.Select {
-			s.setConfig(wire.Query, st.Text)
+			s.setConfig(wire.Query, st.Text, []byte("SELECT 1"))
 		}
 	}
 	s.settings.commit()
