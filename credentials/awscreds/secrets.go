@@ -145,8 +145,9 @@ func (s *Secrets) another(ctx context.Context, t credentials.Target, refused []c
 }
 
 // last waits until what was read is not new any more and reads once more: a password that is changed by hand is changed before
-// the secret, or after it.
+// the secret, or after it, and a rotation may follow another at once.
 func (s *Secrets) last(ctx context.Context, t credentials.Target, current *version, untried func(*version) bool) (*credentials.Credential, error) {
+	begun := time.Now()
 	timer := time.NewTimer(freshness - time.Since(current.read))
 	defer timer.Stop()
 	select {
@@ -154,12 +155,14 @@ func (s *Secrets) last(ctx context.Context, t credentials.Target, current *versi
 	case <-ctx.Done():
 		return nil, s.exhausted(t)
 	}
-	now, err := s.cache.Renew(ctx, stageCurrent, func(v *version, age time.Duration) bool { return untried(v) || age < freshness })
-	switch {
-	case err != nil:
-		return nil, err
-	case untried(now):
-		return &now.credential, nil
+	for _, stage := range []string{stageCurrent, stagePending} {
+		v, err := s.cache.Renew(ctx, stage, func(v *version, _ time.Duration) bool { return untried(v) || v.read.After(begun) })
+		switch {
+		case err != nil && stage == stageCurrent:
+			return nil, err
+		case err == nil && untried(v):
+			return &v.credential, nil
+		}
 	}
 	return nil, s.exhausted(t)
 }
