@@ -171,8 +171,8 @@ func TestPlainPgxRunsALostInsertTwice(t *testing.T) {
 	for name, db := range map[string]*sql.DB{"pgx": plain, "fairlead": ours} {
 		mustExec(t, db, "select 1")
 		pending := c.Writer().Front().Cut(front.Cut{
-			From: front.Client, N: 1, When: front.After,
-			Match: func(m front.Message) bool { return bytes.Contains(m.Body, []byte("insert into")) },
+			From: front.Server, N: 1, When: front.Before,
+			Match: func(m front.Message) bool { return bytes.HasPrefix(m.Body, []byte("INSERT")) },
 		})
 		_, err := db.ExecContext(ctx, "insert into t values ('"+name+"')")
 		if pending.Stop() {
