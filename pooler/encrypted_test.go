@@ -15,16 +15,7 @@ import (
 
 // A TLS record of one byte holds back nothing: what is read of it must not wait for another one.
 func TestAMessageMayEndInARecordOfItsOwn(t *testing.T) {
-	cert, _ := certificate(t)
-	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
-		c.Listeners[0].TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	})
-	raw, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(20 * time.Second))
+	raw := dialEncrypted(t)
 	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"postgresql"}})
 	startup := &pgproto3.StartupMessage{
 		ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "app", "database": "app"},
@@ -53,22 +44,14 @@ func TestAMessageMayEndInARecordOfItsOwn(t *testing.T) {
 
 // What somebody puts behind an SSLRequest, before the encryption begins, is not taken for what the client says.
 func TestBytesBeforeTheHandshakeAreNotTheClients(t *testing.T) {
-	cert, _ := certificate(t)
-	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
-		c.Listeners[0].TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	})
-	raw, err := net.Dial("tcp", addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(time.Minute))
+	raw := dialEncrypted(t)
 	injected := binary.BigEndian.AppendUint32(nil, 8)
 	injected = binary.BigEndian.AppendUint32(injected, 80877103)
 	startup := &pgproto3.StartupMessage{
 		ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "app", "database": "app"},
 	}
-	if injected, err = startup.Encode(injected); err != nil {
+	injected, err := startup.Encode(injected)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := raw.Write(injected); err != nil {
@@ -82,6 +65,22 @@ func TestBytesBeforeTheHandshakeAreNotTheClients(t *testing.T) {
 	if err := conn.Handshake(); err == nil {
 		t.Error("a handshake succeeded behind bytes that nobody has encrypted")
 	}
+}
+
+// dialEncrypted is a connection to a pooler that offers TLS, before a word was said.
+func dialEncrypted(t *testing.T) net.Conn {
+	t.Helper()
+	cert, _ := certificate(t)
+	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
+		c.Listeners[0].TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	})
+	raw, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = raw.Close() })
+	_ = raw.SetDeadline(time.Now().Add(time.Minute))
+	return raw
 }
 
 func untilReady(t *testing.T, front *pgproto3.Frontend) {
