@@ -104,6 +104,10 @@ func (s *Sandbox) init(ctx context.Context) error {
 			return err
 		}
 		if s.function, err = s.start(s.cfg.Function, s.extension.pid()); err != nil {
+			if errors.Is(err, syscall.EPERM) { // nobody is left in the group that it was to join
+				err = s.await(ctx, s.extension, ErrExtension, func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+			}
+			s.killLocked()
 			return err
 		}
 		if err := s.await(ctx, s.extension, ErrExtension, func(ctx context.Context) error { return s.API.Await(ctx, ExtensionNext, next+1) }); err != nil {
