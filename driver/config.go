@@ -309,14 +309,17 @@ func (c *Config) refusePoolParameters() error {
 	return fmt.Errorf("fairlead: parameter %s is for pgxpool, and this is not one: %s, or connect with pgxpool.NewWithConfig and driver.PoolConfig", key, poolInstead[key])
 }
 
-// disabledByEnv reads the switch that turns the driver into plain pgx.
+// disable is the variable that turns the driver into plain pgx.
+const disable = "FAIRLEAD_DISABLE"
+
+// disabledByEnv reads the switch.
 func disabledByEnv() (bool, error) {
-	switch v := os.Getenv("FAIRLEAD_DISABLE"); strings.ToLower(v) {
+	switch v := os.Getenv(disable); strings.ToLower(v) {
 	case "", "0", "f", "false", "off", "no":
 		return false, nil
 	case "1", "t", "true", "on", "yes":
 		return true, nil
 	default:
-		return false, fmt.Errorf("fairlead: environment variable FAIRLEAD_DISABLE=%q: allowed are 1, true, on, yes and 0, false, off, no", v)
+		return false, fmt.Errorf("fairlead: environment variable %s=%q: allowed are 1, true, on, yes and 0, false, off, no", disable, v)
 	}
 }

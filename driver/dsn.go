@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fairlead-go/fairlead/internal/misspelt"
 )
 
 // ParseConfig reads a DSN in one of libpq's two forms, a URL or keyword/value pairs; it may be empty. Parameters of ours
@@ -53,9 +55,13 @@ func ParseConfig(dsn string) (*Config, error) {
 			return nil, err
 		}
 	}
+	names := namesOf(func(p *param) string { return p.name })
 	for key := range c.Conn.RuntimeParams {
-		if p := misspelt(key); p != nil {
-			return nil, fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, p.name)
+		if strings.Contains(key, ".") {
+			continue // a setting of an extension of the server's
+		}
+		if name := misspelt.Nearest(key, names); name != "" {
+			return nil, fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, name)
 		}
 	}
 	if err := c.check(); err != nil {

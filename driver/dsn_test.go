@@ -332,17 +332,6 @@ func TestServerSettingsAreNotTakenForMisspeltParameters(t *testing.T) {
 	}
 }
 
-func TestEdits(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"abc", "abc", 0}, {"abc", "acb", 1}, {"abc", "ab", 1}, {"abc", "xabc", 1}, {"abc", "xbz", 2}, {"abcd", "badc", 2}, {"abc", "xyz", 3}, {"a", "abcd", 3}, {"", "ab", 2}} {
-		if got := edits(c.a, c.b); got != c.want {
-			t.Errorf("%s, %s: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 const secret = "s3cr3t-pw"
 
 func TestPasswordsAreNotInErrors(t *testing.T) {

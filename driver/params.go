@@ -172,6 +172,19 @@ func paramNamed(name string) *param {
 	return nil
 }
 
+// namesOf is what name says of each parameter.
+func namesOf(name func(*param) string) []string {
+	names := make([]string, len(params))
+	for i, p := range params {
+		names[i] = name(p)
+	}
+	return names
+}
+
+// Variables are the names of the environment variables that [ParseConfig] and what it returns look at, without those of
+// PostgreSQL and AWS.
+func Variables() []string { return append(namesOf((*param).env), disable) }
+
 // env is the environment variable that gives the parameter where the DSN does not.
 func (p *param) env() string { return "FAIRLEAD_" + strings.ToUpper(p.name) }
 

@@ -81,6 +81,9 @@ func (cmd poolerCmd) Run(ctx context.Context, c console) error {
 		}
 		return cfg, nil
 	}
+	for _, text := range poolset.Unknown(os.Environ(), "FAIRLEAD_CONFIG", "FAIRLEAD_DEBUG_LOGGING") {
+		log.Warn(text)
+	}
 	cfg, err := read()
 	if err != nil {
 		return err

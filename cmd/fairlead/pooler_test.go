@@ -51,4 +51,8 @@ func TestFlagsAndVariablesAreAsGoodAsAFile(t *testing.T) {
 	if code, said := check(t, "--config", file); code != 0 {
 		t.Errorf("a file: %d, %s", code, said)
 	}
+	t.Setenv("FAIRLEAD_POOLSIZE", "9")
+	if code, said := check(t, "--config", file); code != 0 || !strings.Contains(said, "did you mean FAIRLEAD_POOL_SIZE?") {
+		t.Errorf("a misspelt variable: %d, %s", code, said)
+	}
 }

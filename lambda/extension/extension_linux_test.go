@@ -34,10 +34,13 @@ func TestFiftyInvocationsShareAConnection(t *testing.T) {
 }
 
 func TestTheFirstConnectionIsMadeInInit(t *testing.T) {
-	s := start(t, shared, inGo, fakelambda.Config{})
+	s := start(t, shared, inGo, fakelambda.Config{Env: []string{"FAIRLEAD_POOLSIZE=9"}})
 	must(t, s.Init(testContext(t)))
 	if n := connections(t, shared); n < 1 {
 		t.Error("nothing is connected after Init")
+	}
+	if !logged(s, "did you mean FAIRLEAD_POOL_SIZE?") {
+		t.Error("nothing was said of the misspelt variable")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/fairlead-go/fairlead/internal/poolset"
 	"github.com/fairlead-go/fairlead/lambda"
 	"github.com/fairlead-go/fairlead/lambda/emf"
 )
@@ -21,6 +22,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	set, broken := readSettings(os.Getenv) // what is wrong with them is told once there is somebody to tell
 	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: set.logLevel}))
+	for _, text := range poolset.Unknown(os.Environ(), variables()...) {
+		log.Warn(text)
+	}
 	metrics := emf.New(emf.Config{
 		Out: os.Stdout, Namespace: set.metricsNamespace,
 		Dimensions: map[string]string{"FunctionName": os.Getenv("AWS_LAMBDA_FUNCTION_NAME")},

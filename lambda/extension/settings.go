@@ -89,6 +89,15 @@ var table = []setting{
 	period("FAIRLEAD_METRICS_INTERVAL", lambda.DefaultFlushInterval.String(), "How long they are collected.", func(s *settings) *time.Duration { return &s.metricsInterval }),
 }
 
+// variables are the names of the table.
+func variables() []string {
+	names := make([]string, len(table))
+	for i := range table {
+		names[i] = table[i].name
+	}
+	return names
+}
+
 func period(name, def, effect string, field func(*settings) *time.Duration) setting {
 	return setting{name, def, effect, false, func(s *settings, v string) error {
 		if n, err := strconv.Atoi(v); err == nil {

@@ -1,18 +1,18 @@
-package driver
+// Package misspelt finds the name that somebody has probably meant.
+package misspelt
 
 import "strings"
 
-// misspelt returns the parameter of ours that a key of nobody's is within two edits of, or nil. Names with a dot are
-// settings of the server's extensions.
-func misspelt(key string) *param {
-	if strings.Contains(key, ".") {
-		return nil
-	}
-	var nearest *param
-	least := 3
-	for _, p := range params {
-		if n := edits(strings.ToLower(key), p.name); n < least {
-			nearest, least = p, n
+// near is how many edits a misspelt name is away from the right one, at most.
+const near = 2
+
+// Nearest returns the name that word is within two edits of, whatever its case, the nearest if there are several, or "".
+func Nearest(word string, names []string) string {
+	word = strings.ToLower(word)
+	nearest, least := "", near+1
+	for _, name := range names {
+		if n := edits(word, strings.ToLower(name)); n < least {
+			nearest, least = name, n
 		}
 	}
 	return nearest
@@ -21,8 +21,8 @@ func misspelt(key string) *param {
 // edits is the Damerau-Levenshtein distance (of adjacent transpositions): how many letters must be put in, left out,
 // replaced or swapped to come from a to b.
 func edits(a, b string) int {
-	if d := len(a) - len(b); d > 2 || d < -2 {
-		return 3 // or more, which is all the same
+	if d := len(a) - len(b); d > near || d < -near {
+		return near + 1 // or more, which is all the same
 	}
 	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {
