@@ -13,6 +13,7 @@ demo: setup ## kill a writer under load, three ways side by side; a table and ou
 	$(GO) run ./cmd/fairlead demo
 
 test: setup ## every test
+	@scripts/setup-languages
 	$(GO) test -timeout 15m ./...
 	cd examples && $(GO) test ./...
 

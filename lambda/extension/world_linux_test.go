@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -135,13 +134,14 @@ func (l language) command(t testing.TB) (command, env []string) {
 	case inPython:
 		const python = "/usr/bin/python3" // the one that Debian's packages are for
 		if err := exec.Command(python, "-c", "import psycopg").Run(); err != nil {
-			t.Skipf("no psycopg for %s: install it with apt-get install python3-psycopg", python)
+			t.Skipf("no psycopg for %s: install it with scripts/setup-languages", python)
 		}
 		return []string{python, bootstrap}, nil
 	case inNode:
-		modules := os.Getenv("FAIRLEAD_TEST_NODE_PATH")
-		if _, err := os.Stat(filepath.Join(modules, "pg")); modules == "" || err != nil {
-			t.Skip("no node-postgres: install it with npm install --prefix DIR pg, and set FAIRLEAD_TEST_NODE_PATH=DIR/node_modules")
+		modules, err := filepath.Abs("../../out/node_modules")
+		must(t, err)
+		if _, err := os.Stat(filepath.Join(modules, "pg")); err != nil {
+			t.Skip("no node-postgres in out/node_modules: install it with scripts/setup-languages")
 		}
 		return []string{"node", bootstrap}, []string{"NODE_PATH=" + modules}
 	}
@@ -158,10 +158,7 @@ func start(t testing.TB, c *rdstest.Cluster, l language, cfg fakelambda.Config) 
 func startWith(t testing.TB, dsn string, l language, cfg fakelambda.Config) *fakelambda.Sandbox {
 	t.Helper()
 	command, env := l.command(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	address := ln.Addr().String()
-	must(t, ln.Close())
+	address := unused(t)
 	own, err := driver.ParseConfig(dsn)
 	must(t, err)
 	// The two processes have the same environment in Lambda; here the shell tells them apart.
