@@ -4,8 +4,72 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 )
+
+func TestTheLayerIsTheSameWhereverItIsBuilt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles the extension twice")
+	}
+	here, err := compile(runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(copyModule(t))
+	there, err := compile(runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(here, there) {
+		t.Error("another folder makes other bytes")
+	}
+	layer, err := pack(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(layer) > maxSize {
+		t.Errorf("the layer has %d bytes, and %d are allowed", len(layer), maxSize)
+	}
+}
+
+// copyModule copies the module's sources to another folder.
+func copyModule(t *testing.T) string {
+	t.Helper()
+	const root = "../.."
+	dir := t.TempDir()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name == "out" || name != "." && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(dir, name), 0o755)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, name), text, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
 
 func TestALayerHasAnExecutableExtensionAndDependsOnNothingElse(t *testing.T) {
 	binary := bytes.Repeat([]byte("fairlead "), 1000)
