@@ -85,16 +85,7 @@ func dialEncrypted(t *testing.T) net.Conn {
 
 func untilReady(t *testing.T, front *pgproto3.Frontend) {
 	t.Helper()
-	for {
-		m, err := front.Receive()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e, ok := m.(*pgproto3.ErrorResponse); ok {
-			t.Fatalf("%s: %s", e.Code, e.Message)
-		}
-		if _, ok := m.(*pgproto3.ReadyForQuery); ok {
-			return
-		}
+	if err := ready(front); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -19,6 +19,13 @@ import (
 var shared *rdstest.Cluster // nobody harms it
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(crowdEnv); spec != "" {
+		if err := crowd(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	c, err := rdstest.New(ctx, rdstest.Config{Readers: -1, Flavor: rdstest.Replication})
 	cancel()
