@@ -18,13 +18,17 @@ import (
 // fakeServer is a server in memory, without a goroutine or a system call: it answers while it is written to. It is for
 // measuring what the mount costs, and nothing else; everything that is about behaviour runs against PostgreSQL.
 type fakeServer struct {
-	rows []byte // the answer to a statement that has "rows" in it
+	rows  []byte // the answer to a statement that has "rows" in it
+	large []byte // the answer to one that has "large" in it: 20 rows of 1 MB
 }
 
 func newFakeServer(rows int) *fakeServer {
 	f := &fakeServer{}
 	for range rows {
 		f.rows = encode(f.rows, &pgproto3.DataRow{Values: [][]byte{{0, 0, 0, 1}, []byte("a value of some length, 32 bytes")}})
+	}
+	for range min(rows, 20) {
+		f.large = encode(f.large, &pgproto3.DataRow{Values: [][]byte{{0, 0, 0, 1}, bytes.Repeat([]byte("1 MB in 16 bytes"), 1e6/16)}})
 	}
 	return f
 }
@@ -143,9 +147,12 @@ func (c *fakeConn) execute(sql string, describe bool) {
 		if describe {
 			c.out = append(c.out, fakeColumns...)
 		}
-		if strings.Contains(sql, "rows") {
+		switch {
+		case strings.Contains(sql, "rows"):
 			c.out = append(c.out, c.server.rows...)
-		} else {
+		case strings.Contains(sql, "large"):
+			c.out = append(c.out, c.server.large...)
+		default:
 			c.out = append(c.out, fakeRow...)
 		}
 		c.out = append(c.out, fakeSelected...)

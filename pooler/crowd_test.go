@@ -131,5 +131,5 @@ func inUse() int {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int(m.HeapInuse + m.StackInuse)
+	return int(m.HeapAlloc + m.StackInuse)
 }

@@ -122,7 +122,8 @@ func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition fun
 	defer stop()
 	for m.up == u && condition() && !m.doubt && !m.confirm {
 		buf := m.buffer()
-		h := copy(buf, m.hold)
+		h := len(m.hold)
+		m.show(buf)
 		var n int
 		var err error
 		again := m.reshow
@@ -157,7 +158,8 @@ func (m *Conn) peek() {
 	for m.up == u && u.Readable() && ctx.Err() == nil {
 		_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
 		buf := m.buffer()
-		h := copy(buf, m.hold)
+		h := len(m.hold)
+		m.show(buf)
 		m.mu.Unlock()
 		n, err := u.Read(buf[h:])
 		m.mu.Lock()

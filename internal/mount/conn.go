@@ -77,7 +77,8 @@ type Conn struct {
 	pend  []byte            // whole messages for the client
 	first []byte            // what is to be written once there is an upstream
 	hold  []byte            // an incomplete message from the upstream
-	big   []byte            // where messages are read that the caller's buffer cannot take
+	big   []byte            // where messages are read that the caller's buffer cannot take; pend may be a part of it
+	inBig bool              // hold is, or was, the beginning of big
 	bulk  *[bulkBuffer]byte // where to read while much comes; pend may be a part of it
 	slow  bool              // not much comes any more
 
@@ -179,13 +180,16 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	u := m.up
 	h := len(m.hold)
 	buf, own, bulk := p, false, false
+	size, _ := wire.Size(m.hold)
 	switch {
+	case size > bulkBuffer: // read to where it can stay until it is whole
+		buf, own = m.buffer(), true
 	case m.bulk != nil && h < bulkBuffer/2:
 		buf, own, bulk = m.bulk[:], true, true
 	case len(p) < smallRead || h > len(p)/2:
 		buf, own = m.buffer(), true
 	}
-	copy(buf, m.hold)
+	m.show(buf)
 	var n int
 	var err error
 	if m.reshow {
@@ -235,7 +239,7 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 		switch {
 		case !own:
 			return deliver, nil
-		case bulk:
+		case bulk, deliver > bulkBuffer:
 			m.pend = buf[:deliver:deliver]
 			return 0, nil
 		}
@@ -251,10 +255,29 @@ func (m *Conn) buffer() []byte {
 	if n, ok := wire.Size(m.hold); ok {
 		need = max(need, min(n, largestBuffer))
 	}
-	if len(m.big) < need {
+	if len(m.big) < need || len(m.pend) > 0 {
 		m.big = make([]byte, need)
 	}
 	return m.big
+}
+
+// show puts what is held at the beginning of a buffer, if it is not there.
+func (m *Conn) show(buf []byte) {
+	if len(m.hold) > 0 && &m.hold[0] != &buf[0] {
+		copy(buf, m.hold)
+	}
+}
+
+// keep holds b, which is what a message begins with, or nothing.
+func (m *Conn) keep(b []byte) {
+	if len(b) > 0 && len(m.big) > 0 && &b[0] == &m.big[0] {
+		m.hold, m.inBig = b[:len(b):len(b)], true
+		return
+	}
+	if m.inBig {
+		m.hold, m.inBig = nil, false
+	}
+	m.hold = append(m.hold[:0], b...)
 }
 
 // take shows bytes of the upstream's to the session. deliver is how many at the start of b are for the client, before
@@ -264,7 +287,7 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 	v := m.s.Server(b)
 	before = m.s.TakeOut()
 	whole := len(b) == room && v.Cut == 0
-	m.hold = append(m.hold[:0], b[v.Keep:len(b)-v.Cut]...)
+	m.keep(b[v.Keep : len(b)-v.Cut])
 	if m.s.ProbeError != "" {
 		m.pool.probeFailed(m.up, m.s.ProbeError)
 		m.s.ProbeError = ""
