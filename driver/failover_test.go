@@ -2,10 +2,13 @@ package driver_test
 
 import (
 	"context"
+	"crypto/md5"
 	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -205,6 +208,35 @@ func TestAReadInFlightGoesOnWhereItWas(t *testing.T) {
 			t.Errorf("%d rows, %v", want-1, err)
 		}
 	})
+}
+
+func TestLargeRowsGoOnWhereTheyWere(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1})
+	ctx := testContext(t)
+	db := open(t, c, c.DSN())
+	rows, err := db.QueryContext(ctx, "select i, repeat(md5(i::text), 1 + i * 7919 % 31000) from generate_series(1, 150) i")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		var i int
+		var pad string
+		if err := rows.Scan(&i, &pad); err != nil {
+			t.Fatal(err)
+		}
+		n++
+		if want := strings.Repeat(fmt.Sprintf("%x", md5.Sum([]byte(strconv.Itoa(n)))), 1+n*7919%31000); i != n || pad != want {
+			t.Fatalf("row %d is number %d, with %d bytes where %d are right", n, i, len(pad), len(want))
+		}
+		if n%50 == 20 {
+			c.Writer().Front().Reset()
+		}
+	}
+	if err := rows.Err(); err != nil || n != 150 {
+		t.Errorf("%d rows, %v", n, err)
+	}
 }
 
 func TestATransactionGoesOnWhereItWas(t *testing.T) {
