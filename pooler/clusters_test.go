@@ -232,3 +232,99 @@ func TestAnIdleTransactionIsRolledBack(t *testing.T) {
 		t.Errorf("the transaction left %s", got)
 	}
 }
+
+func TestADatabaseHasAPoolSizeOfItsOwn(t *testing.T) {
+	cfg, err := pgx.ParseConfig(shared.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, addr := start(t, shared, shared.DSN(), plain(func(c *pooler.Config) {
+		k := c.Clusters["main"]
+		k.PoolSize, k.BorrowTimeout = 3, 200*time.Millisecond
+		k.Databases = map[string]pooler.Database{cfg.Database: {PoolSize: 2}}
+	}))
+	for range 2 {
+		exec(t, connect(t, url(shared, addr)), "begin")
+	}
+	if _, err := connect(t, url(shared, addr)).Exec(testContext(t), "begin"); code(err) != "53300" {
+		t.Errorf("a third connection: %v", err)
+	}
+	if st := s.Stats(); st.Open != 2 {
+		t.Errorf("%d are open", st.Open)
+	}
+}
+
+func TestIdleConnectionsAreAPercentOfWhatTheServerAdmits(t *testing.T) {
+	s, addr := start(t, shared, shared.DSN(), plain(func(cfg *pooler.Config) {
+		k := cfg.Clusters["main"]
+		k.MaxConnectionsPercent, k.MaxIdleConnectionsPercent = 20, 2
+	}))
+	first := connect(t, url(shared, addr))
+	var most, all int
+	if err := first.QueryRow(testContext(t), `select n * 2 / 100, n * 20 / 100
+		from (select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int) as _(n)`).Scan(&most, &all); err != nil {
+		t.Fatal(err)
+	}
+	if most < 1 || most == all {
+		t.Fatalf("the test server admits too few connections: 2%% are %d, 20%% %d", most, all)
+	}
+	busy := make([]*pgx.Conn, most+2)
+	for i := range busy {
+		busy[i] = connect(t, url(shared, addr))
+		exec(t, busy[i], "begin")
+	}
+	for _, conn := range busy {
+		exec(t, conn, "commit")
+	}
+	eventually(t, "more than 2% stay idle", func() bool { st := s.Stats(); return st.Open == most && st.Idle == most })
+}
+
+func TestAFilterSaysThatFunctionsSetNothing(t *testing.T) {
+	own := connect(t, shared.AddressDSN())
+	exec(t, own, "create or replace function public.opaque() returns text language plpgsql as $$begin return 'set'; end$$")
+	for filter, pins := range map[pooler.PinningFilter]int{"": 1, pooler.ExcludeVariableSets: 0} {
+		s, addr := start(t, shared, shared.DSN(), plain(func(c *pooler.Config) {
+			if filter != "" {
+				c.Clusters["main"].PinningFilters = []pooler.PinningFilter{filter}
+			}
+		}))
+		conn := connect(t, url(shared, addr))
+		if got := value(t, conn, "select public.opaque()"); got != "set" {
+			t.Error(got)
+		}
+		if st := s.Stats(); st.Pinned != pins {
+			t.Errorf("with the filter %q, %d sessions are pinned: %v", filter, st.Pinned, st.Pins)
+		}
+	}
+}
+
+func TestReadersOfAnEndpointAreReplaced(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: 2})
+	_, addr := start(t, c, c.DSN(), plain(func(cfg *pooler.Config) { cfg.Listeners[0].TargetRole = pooler.ReadOnly }))
+	conn := connect(t, url(c, addr))
+	const which = "select pg_postmaster_start_time()::text"
+	before := value(t, conn, which)
+	var lost *rdstest.Instance
+	for _, in := range c.Readers() {
+		admin, err := c.AdminConn(testContext(t), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value(t, admin, which) == before {
+			lost = in
+		}
+		_ = admin.Close(testContext(t))
+	}
+	if lost == nil {
+		t.Fatal("the client is not served by a reader")
+	}
+	if err := c.Crash(testContext(t), lost); err != nil {
+		t.Fatal(err)
+	}
+	if after := value(t, conn, which); after == before {
+		t.Error("the client is served by a reader that is gone")
+	}
+	if in := value(t, conn, "select pg_is_in_recovery()::text"); in != "true" {
+		t.Error("the client is served by the writer")
+	}
+}

@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // check runs fairlead pooler --check with a command line.
@@ -54,5 +59,64 @@ func TestFlagsAndVariablesAreAsGoodAsAFile(t *testing.T) {
 	t.Setenv("FAIRLEAD_POOLSIZE", "9")
 	if code, said := check(t, "--config", file); code != 0 || !strings.Contains(said, "did you mean FAIRLEAD_POOL_SIZE?") {
 		t.Errorf("a misspelt variable: %d, %s", code, said)
+	}
+}
+
+// words is what a command says while it runs.
+type words struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (w *words) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *words) has(s string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Contains(w.text.String(), s)
+}
+
+func TestASignalHasTheFileReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pooler.yaml")
+	write := func(rest string) {
+		t.Helper()
+		text := "clusters: {main: {dsn: 'postgres://app@127.0.0.1:1/app'}}\nlisteners: [{address: 127.0.0.1:46432}]\nadmin: {address: 127.0.0.1:46433}\n" + rest
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	ctx, stop := context.WithCancel(t.Context())
+	var said words
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"pooler", "--config", file}, console{in: strings.NewReader(""), out: &said, err: &said})
+	}()
+	await := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s; it said %s", what, said.text.String())
+			}
+		}
+	}
+	await("the admin address is not served", func() bool { // signals are heeded before
+		resp, err := http.Get("http://127.0.0.1:46433/livez")
+		return err == nil && resp.Body.Close() == nil
+	})
+	for text, want := range map[string]string{"query_timeout: 5\n": "was read again", "query_time: 5\n": `unknown field \"query_time\"`} {
+		write(text)
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		await("the signal is not heeded", func() bool { return said.has(want) })
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("it ended with %d: %s", code, said.text.String())
 	}
 }
