@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -81,10 +82,19 @@ func (w *words) has(s string) bool {
 }
 
 func TestASignalHasTheFileReadAgain(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "pooler.yaml")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pooler.yaml")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	write := func(rest string) {
 		t.Helper()
-		text := "clusters: {main: {dsn: 'postgres://app@127.0.0.1:1/app'}}\nlisteners: [{address: 127.0.0.1:46432}]\nadmin: {address: 127.0.0.1:46433}\n" + rest
+		text := "clusters: {main: {dsn: 'postgres://app@127.0.0.1:1/app'}}\nlisteners: [{address: " + dir + "/.s.PGSQL.5432}]\nadmin: {address: " + admin + "}\n" + rest
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +115,7 @@ func TestASignalHasTheFileReadAgain(t *testing.T) {
 		}
 	}
 	await("the admin address is not served", func() bool { // signals are heeded before
-		resp, err := http.Get("http://127.0.0.1:46433/livez")
+		resp, err := http.Get("http://" + admin + "/livez")
 		return err == nil && resp.Body.Close() == nil
 	})
 	for text, want := range map[string]string{"query_timeout: 5\n": "was read again", "query_time: 5\n": `unknown field \"query_time\"`} {
