@@ -85,9 +85,10 @@ type memo [memoSize]struct {
 	nature nature
 }
 
-// judge tells the nature of a text; the latest ones are remembered, since texts come again and again.
+// judge tells the nature of a text; the latest ones are remembered, since texts come again and again, with other numbers.
 func (s *Session) judge(text []byte) nature {
-	sum := maphash.Bytes(seed, text)
+	var room [maxShape]byte
+	sum := maphash.Bytes(seed, shape(room[:0], text))
 	o := s.options()
 	if o.NonStandardStrings {
 		sum++
@@ -102,6 +103,44 @@ func (s *Session) judge(text []byte) nature {
 	}
 	return m.nature
 }
+
+// maxShape bounds, in bytes, the texts whose numbers are left out of account.
+const maxShape = 1 << 10
+
+// shape is the text with a 0 for each whole number that stands by itself. Whichever number that is, the text has the same nature:
+// it is not a part of a word, nor of a name of the catalog's.
+func shape(room, text []byte) []byte {
+	if len(text) > cap(room) {
+		return text
+	}
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c < '0' || c > '9' || i == 0 || !aroundNumbers[text[i-1]] {
+			room = append(room, c)
+			i++
+			continue
+		}
+		end := i + 1
+		for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+			end++
+		}
+		if end == len(text) || aroundNumbers[text[end]] {
+			room = append(room, '0')
+		} else {
+			room = append(room, text[i:end]...)
+		}
+		i = end
+	}
+	return room
+}
+
+// aroundNumbers are the bytes next to which a number is one by itself.
+var aroundNumbers = func() (is [256]bool) {
+	for _, c := range []byte(" \t\r\n=<>+-*/(),;") {
+		is[c] = true
+	}
+	return is
+}()
 
 func natureOf(text string, o sqltext.Options) nature {
 	n := nature{known: true, dirty: true}
