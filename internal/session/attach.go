@@ -40,6 +40,9 @@ func (s *Session) Attached(params map[string]string, pid uint32) {
 
 // report tells the client of parameters that differ from what it knows.
 func (s *Session) report(params map[string]string) {
+	if maps.Equal(params, s.params) { // as it mostly is where upstreams are shared
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		if s.params[name] != params[name] {
 			s.params[name], s.paramsStale = params[name], true
