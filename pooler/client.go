@@ -41,8 +41,9 @@ type client struct {
 	beginning sync.Mutex
 	canceling atomic.Bool // what it runs is being canceled
 
-	// The second goroutine, see relay.
+	// Who reads from the server, see relay: first and second never both.
 	relaying sync.Mutex
+	first    bool
 	second   bool
 	finished chan struct{}
 

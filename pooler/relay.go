@@ -23,8 +23,8 @@ var errEnded = errors.New("the client was ended")
 
 // relay moves messages until the client is gone. It waits for the server while that has something to answer, and for the
 // client otherwise, so that one goroutine is enough: a PostgreSQL server, too, reads on only when it has answered. Where that
-// does not hold (COPY data is on its way in, notifications are waited for, the client sends more than the sockets take) a
-// second goroutine reads from the server for a while.
+// does not hold (COPY data is on its way in, notifications have come or are waited for, the client sends more than the sockets
+// take) a second goroutine reads from the server for a while.
 func (c *client) relay() error {
 	if err := c.receive.init(c.conn); err != nil {
 		return err
@@ -32,18 +32,13 @@ func (c *client) relay() error {
 	defer c.stopSecond()
 	defer func() { _ = c.raw.Close() }()
 	defer func() { _ = c.mount.Close() }()
+	c.mount.OnNews(c.news)
 	unread := 0 // bytes that the server was given since the client was last owed nothing
 	for {
-		if !c.secondRuns() {
-			if c.mount.Due() {
-				if err := c.answer(); err != nil {
-					return err
-				}
-				unread = 0
-			}
-			if c.mount.Duplex() {
-				c.startSecond()
-			}
+		if answered, err := c.answer(); err != nil {
+			return err
+		} else if answered {
+			unread = 0
 		}
 		c.waiting.Store(-time.Now().UnixNano())
 		buf, n, err := c.receive.receive()
@@ -52,7 +47,7 @@ func (c *client) relay() error {
 			n = 0
 		}
 		if n > 0 {
-			if unread += n; unread > inline && !c.secondRuns() {
+			if unread += n; unread > inline {
 				c.startSecond()
 			}
 			_, err2 := c.mount.Write(buf[:n])
@@ -67,16 +62,46 @@ func (c *client) relay() error {
 	}
 }
 
-// answer gives the client what the server has to say.
-func (c *client) answer() error {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
-	for c.mount.Due() {
+// answer gives the client what the server has to say, if the second goroutine does not.
+func (c *client) answer() (answered bool, err error) {
+	var buf *[bufferSize]byte
+	defer func() {
+		if buf != nil {
+			buffers.Put(buf)
+		}
+	}()
+	for c.answers() {
+		if buf == nil {
+			buf = buffers.Get().(*[bufferSize]byte)
+		}
 		if err := c.pass(buf); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return buf != nil, nil
+}
+
+// answers decides which goroutine reads from the server next: the first, as long as there is something to answer, or the second
+// where either side may speak at any time, or neither.
+func (c *client) answers() bool {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	if c.second {
+		return false
+	}
+	if c.first = c.mount.Due(); !c.first && c.mount.Duplex() {
+		c.spawn()
+	}
+	return c.first
+}
+
+// news has somebody read a notification that has come while the client was idle.
+func (c *client) news() {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	if !c.first && !c.second {
+		c.spawn()
+	}
 }
 
 // pass moves what one Read returns.
@@ -92,7 +117,7 @@ func (c *client) pass(buf *[bufferSize]byte) error {
 
 // farewell gives a client that is cut off what it is owed, the reason first of all.
 func (c *client) farewell(err error) error {
-	if c.ended.Load() || errors.Is(err, io.EOF) || c.secondRuns() {
+	if c.ended.Load() || errors.Is(err, io.EOF) || !c.readsAlone() {
 		return err
 	}
 	buf := buffers.Get().(*[bufferSize]byte)
@@ -105,10 +130,17 @@ func (c *client) farewell(err error) error {
 	return err
 }
 
-// startSecond has another goroutine read from the server until nothing is owed any more.
+// startSecond has another goroutine read from the server, if none does.
 func (c *client) startSecond() {
 	c.relaying.Lock()
 	defer c.relaying.Unlock()
+	if !c.second {
+		c.spawn()
+	}
+}
+
+// spawn has another goroutine read from the server until nothing is owed any more. relaying is held.
+func (c *client) spawn() {
 	c.second = true
 	c.finished = make(chan struct{})
 	go c.readSecond(c.finished)
@@ -138,14 +170,17 @@ func (c *client) goesOn() bool {
 	return c.second
 }
 
-func (c *client) secondRuns() bool {
+// readsAlone keeps a second goroutine from being started, and reports whether none runs.
+func (c *client) readsAlone() bool {
 	c.relaying.Lock()
 	defer c.relaying.Unlock()
-	return c.second
+	c.first = true
+	return !c.second
 }
 
 // stopSecond waits for the second goroutine, whose mount is closed by now.
 func (c *client) stopSecond() {
+	c.readsAlone()
 	if c.finished != nil {
 		<-c.finished
 	}

@@ -46,6 +46,10 @@ type Connections struct {
 	Idle    int `json:"idle"`
 	Waiting int `json:"waiting"`
 	Pinned  int `json:"pinned"`
+	// Listening are server connections beside the open ones, which receive notifications for all sessions, and Missed counts
+	// how often a session was told that it may have missed some.
+	Listening int    `json:"listening"`
+	Missed    uint64 `json:"missed"`
 	// Borrowed counts how often a session was given a connection, Timeouts how often none became free in time, and Unclean the
 	// connections that VerifyClean has found wanting.
 	Borrowed uint64 `json:"borrowed"`
@@ -60,6 +64,8 @@ func (c *Connections) add(o Connections) {
 	c.Idle += o.Idle
 	c.Waiting += o.Waiting
 	c.Pinned += o.Pinned
+	c.Listening += o.Listening
+	c.Missed += o.Missed
 	c.Borrowed += o.Borrowed
 	c.Timeouts += o.Timeouts
 	c.Unclean += o.Unclean
@@ -94,7 +100,7 @@ func (s *Server) Stats() Stats {
 			Cluster: p.key.cluster, Database: p.key.database, TargetRole: p.key.role, Mode: p.key.mode, Replaced: s.pools.replaced(p),
 			Clients: clients[p], Busy: busy[p],
 			Connections: Connections{
-				Open: l.Open, Idle: l.Idle, Waiting: l.Waiting, Pinned: l.Pinned, Borrowed: l.Borrowed, Timeouts: l.Timeouts,
+				Open: l.Open, Idle: l.Idle, Waiting: l.Waiting, Pinned: l.Pinned, Listening: l.Listening, Missed: l.Missed, Borrowed: l.Borrowed, Timeouts: l.Timeouts,
 				Unclean: l.Unclean, Pins: l.Pins,
 			},
 		}
@@ -126,6 +132,7 @@ func (s *Server) meter() (undo func(), err error) {
 	open := gauge("fairlead.pool.connections.open", "Server connections of a pool.", "{connection}")
 	idle := gauge("fairlead.pool.connections.idle", "Server connections of a pool that nobody uses.", "{connection}")
 	pinned := gauge("fairlead.pool.connections.pinned", "Server connections of a pool that one session keeps because of state that it has there.", "{connection}")
+	listening := gauge("fairlead.pool.connections.listening", "Server connections that receive notifications for all sessions of a pool.", "{connection}")
 	waiting := gauge("fairlead.pool.waiting", "Sessions that wait for a server connection of a pool.", "{session}")
 	clients := gauge("fairlead.pool.clients", "Clients of a pool.", "{client}")
 	if err != nil {
@@ -141,6 +148,7 @@ func (s *Server) meter() (undo func(), err error) {
 			o.ObserveInt64(open, int64(p.Open), pool)
 			o.ObserveInt64(idle, int64(p.Idle), pool)
 			o.ObserveInt64(pinned, int64(p.Pinned), pool)
+			o.ObserveInt64(listening, int64(p.Listening), pool)
 			o.ObserveInt64(waiting, int64(p.Waiting), pool)
 			o.ObserveInt64(clients, int64(p.Clients), pool)
 		}

@@ -182,6 +182,13 @@ func (u *Upstream) Readable() bool {
 	return readable(rawConn(u.conn))
 }
 
+// Asides takes what an Exchange has kept for the next Read: notifications, and what the server sent without being asked.
+func (u *Upstream) Asides() []byte {
+	b := u.early
+	u.early = nil
+	return b
+}
+
 // Unread puts bytes back in front of the next Read or Exchange.
 func (u *Upstream) Unread(b []byte) {
 	if len(b) > 0 {

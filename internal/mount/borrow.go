@@ -35,6 +35,7 @@ func (m *Conn) borrowNow(p []byte) {
 		return
 	}
 	m.s.Took(x.up.PID)
+	m.speaks(x.up.PID)
 	m.decidable(x.mode)
 	m.up, m.lent = x.up, x
 	m.hold = m.hold[:0]
@@ -75,6 +76,7 @@ func (m *Conn) borrow(ctx context.Context) (*backend.Upstream, error) {
 		err = m.bring(ctx, x.up)
 		if err == nil {
 			m.ticket = 0
+			m.speaks(x.up.PID)
 			return x.up, nil
 		}
 		m.lent = nil
@@ -126,9 +128,10 @@ func (m *Conn) tidy(ctx context.Context, x *lent) error {
 
 // release is for a session that is Free: it gives a lent upstream back, unless something ties the session to it. mu is held.
 func (m *Conn) release() {
-	if m.cancels > 0 || m.reading || len(m.hold) > 0 || m.s.Inspects() {
+	if m.cancels > 0 || m.reading || len(m.hold) > 0 || m.s.Inspects() || m.handsOver() {
 		return
 	}
+	m.renewHub()
 	if pins := m.s.Pins(); pins != "" {
 		m.pin(pins)
 		return
@@ -147,8 +150,15 @@ func (m *Conn) giveBack() {
 		_ = x.up.SetDeadline(time.Time{}) // a closed socket is found out by its next user
 	}
 	x.up.Heard(true)
-	m.pool.lender.unpin(x)
-	m.pool.lender.give(x)
+	l := m.pool.lender
+	l.unpin(x)
+	if m.hub != nil {
+		l.own(x, &l.mu)
+		if m.hub.silent(m, x.up.PID, func() { l.give(x) }) {
+			return
+		}
+	}
+	l.give(x)
 }
 
 // part ends an upstream that the session has. mu is held.
@@ -158,6 +168,9 @@ func (m *Conn) part(u *backend.Upstream, abort bool) {
 	if x == nil {
 		u.Close(abort)
 		return
+	}
+	if m.hub != nil {
+		m.hub.silent(m, x.up.PID, func() {})
 	}
 	m.pool.lender.unpin(x)
 	m.pool.lender.drop(x, abort)

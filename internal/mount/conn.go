@@ -83,6 +83,10 @@ type Conn struct {
 	slow  bool              // not much comes any more
 
 	kicked  bool            // a Read was called out of up.Read
+	hub     *hub            // receives notifications for the session; nil: none
+	unheard time.Time       // until when the hub is not asked again
+	deaf    error           // why notifications cannot be had any more
+	onNews  func()          // see OnNews
 	cancels int             // CancelRequests on their way to up
 	pins    map[string]bool // what has kept the session on a lent upstream so far
 
@@ -137,6 +141,8 @@ func (m *Conn) Read(p []byte) (int, error) {
 			return 0, m.end
 		case m.closed:
 			return 0, net.ErrClosed
+		case m.hears():
+			m.say()
 		case m.gate:
 			if err := m.wait(reads); err != nil {
 				return 0, err
@@ -161,6 +167,8 @@ func (m *Conn) Read(p []byte) (int, error) {
 			m.confirmAck()
 		case m.more:
 			m.proceed()
+		case m.handsOver():
+			m.handOver()
 		default:
 			if n, err := m.readUpstream(p); n > 0 || err != nil {
 				return n, err
@@ -224,6 +232,9 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	}
 	if m.lent != nil && m.up == u && m.s.Inspects() && m.s.Free() && !m.gate {
 		m.inspect()
+	}
+	if m.up == u && !m.gate && m.handsOver() {
+		m.handOver()
 	}
 	if err != nil && m.up == u {
 		if !isTimeout(err) {
@@ -359,6 +370,10 @@ func (m *Conn) Close() error {
 	m.closed = true
 	if m.section != nil {
 		m.section.cancel(net.ErrClosed)
+	}
+	if m.hub != nil {
+		m.hub.keep(m, nil)
+		m.hub = nil
 	}
 	busy := m.s.Busy() || m.s.Status() != wire.StatusIdle
 	switch {

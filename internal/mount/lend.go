@@ -75,6 +75,7 @@ type lender struct {
 	open      int        // upstreams that there are, or that somebody makes
 	queue     []*waiter
 	greetings map[string]map[string]string // settings -> what the server reports with them
+	hubs      map[string]*hub              // by the encoding of their sessions
 	closed    bool
 	stop      chan struct{} // ends the janitor
 	done      chan struct{}
@@ -84,6 +85,10 @@ type lender struct {
 // LendingStats says how a Pool's upstreams are doing.
 type LendingStats struct {
 	Open, Idle, Waiting int
+	// Listening are the connections beside those that receive notifications for all sessions, and Missed counts how often a
+	// session was told that it may have missed some.
+	Listening int
+	Missed    uint64
 	// Borrowed counts hand-overs, Timeouts those that did not come about in time, and Unclean the upstreams that Verify has
 	// thrown away.
 	Borrowed, Timeouts, Unclean uint64
@@ -96,7 +101,7 @@ type LendingStats struct {
 type waiter struct{ turn chan *lent }
 
 func newLender(p *Pool, cfg Lending) *lender {
-	l := &lender{pool: p, initial: session.SettingsOf(cfg.InitQuery), greetings: make(map[string]map[string]string)}
+	l := &lender{pool: p, initial: session.SettingsOf(cfg.InitQuery), greetings: make(map[string]map[string]string), hubs: make(map[string]*hub)}
 	l.stats.Pins = make(map[string]uint64)
 	l.lending.Store(&cfg)
 	s := session.New(session.Full, 0)
@@ -118,6 +123,9 @@ func (l *lender) begin() {
 }
 
 func (l *lender) end() {
+	for _, h := range l.allHubs() {
+		h.end()
+	}
 	l.mu.Lock()
 	l.closed = true
 	idle := l.idle
@@ -138,9 +146,11 @@ func (p *Pool) Stats() LendingStats {
 		return LendingStats{}
 	}
 	l := p.lender
+	listening := l.listening()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
+	s.Listening = listening
 	s.Open, s.Idle, s.Waiting = l.open, len(l.idle), len(l.queue)
 	s.Pins = maps.Clone(s.Pins)
 	return s
@@ -383,6 +393,9 @@ func (l *lender) clean(stop, done chan struct{}) {
 	defer ticker.Stop()
 	for {
 		l.closeIdle()
+		for _, h := range l.allHubs() {
+			h.tidy(time.Now())
+		}
 		for l.wants() {
 			x, err := l.make(ctx, 0)
 			if err != nil {
@@ -423,7 +436,7 @@ func (l *lender) closeAll() int {
 	for _, x := range idle {
 		x.up.Close(false)
 	}
-	return left
+	return left + l.listening()
 }
 
 func (l *lender) closeIdle() {

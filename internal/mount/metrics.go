@@ -18,6 +18,7 @@ type metrics struct {
 	duration metric.Float64Histogram
 	pins     metric.Int64Counter
 	waits    metric.Float64Histogram
+	gaps     metric.Int64Counter
 }
 
 func newMetrics(cfg Config) (*metrics, error) {
@@ -44,8 +45,14 @@ func newMetrics(cfg Config) (*metrics, error) {
 		metric.WithDescription("Waits for a pooled connection to become free."), metric.WithUnit("s")); err != nil {
 		return nil, err
 	}
+	if m.gaps, err = meter.Int64Counter("fairlead.pool.notifications.missed",
+		metric.WithDescription("Sessions that were told that they may have missed notifications."), metric.WithUnit("{session}")); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
+
+func (m *metrics) missed() { m.gaps.Add(context.Background(), 1, m.cluster) }
 
 func (m *metrics) pinned(why string) {
 	m.pins.Add(context.Background(), 1, m.cluster, metric.WithAttributes(attribute.String("state", why)))

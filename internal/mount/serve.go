@@ -12,14 +12,14 @@ import (
 func (m *Conn) Due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.over() || m.up == nil && m.owes() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
+	return m.over() || m.up == nil && m.owes() || m.handsOver() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
 }
 
 // Pending reports whether Read has something to return at once.
 func (m *Conn) Pending() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.pend) > 0
+	return len(m.pend) > 0 || m.hears()
 }
 
 // Abandon cancels what the session runs: its client is gone.
@@ -44,7 +44,7 @@ func (m *Conn) Owes() bool {
 	return m.over() || m.owes() || m.s.Waits()
 }
 
-func (m *Conn) over() bool { return len(m.pend) > 0 || m.end != nil || m.closed }
+func (m *Conn) over() bool { return len(m.pend) > 0 || m.end != nil || m.closed || m.hears() }
 
 // Duplex reports whether either side may speak at any time: the client sends COPY data, or waits for notifications.
 func (m *Conn) Duplex() bool {

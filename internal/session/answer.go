@@ -113,6 +113,9 @@ func (s *Session) describable(body []byte) bool {
 
 // answerReady is the ReadyForQuery that ends a segment; outside a transaction the session is over with answering.
 func (s *Session) answerReady() {
+	if s.status == wire.StatusIdle && len(s.inbox) > 0 {
+		s.out = append(s.out, s.TakeHeard()...)
+	}
 	s.emit(&pgproto3.ReadyForQuery{TxStatus: s.status})
 	if s.status == wire.StatusIdle {
 		s.local = local{}

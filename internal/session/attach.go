@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -18,11 +17,7 @@ func (s *Session) Adopt(params map[string]string) {
 // Restore is the SQL that brings a fresh upstream to the session's settings and channels, empty when there is nothing
 // to do. A resumed listener may have missed notifications; it is told so.
 func (s *Session) Restore() string {
-	sql := s.settings.restore()
-	for _, channel := range slices.Sorted(maps.Keys(s.listens)) {
-		sql += s.listens[channel] + ";\n"
-	}
-	return sql
+	return s.settings.restore() + s.listenAgain()
 }
 
 // Attached says that an upstream serves the session now, with its parameters as they are after Restore. The client
@@ -30,11 +25,8 @@ func (s *Session) Restore() string {
 func (s *Session) Attached(params map[string]string, pid uint32) {
 	s.pid = pid
 	s.report(params)
-	if s.Listening() {
-		s.emit(&pgproto3.NoticeResponse{
-			Severity: "WARNING", SeverityUnlocalized: "WARNING", Code: "01000",
-			Message: "fairlead: the connection moved to another server; notifications may have been missed",
-		})
+	if s.listens() {
+		s.emit(missedNotice("the connection moved to another server"))
 	}
 }
 
@@ -58,13 +50,6 @@ func (s *Session) Tell(message string) {
 
 // ShowPID sets the process ID that the client was given, which its own notifications must carry on whatever upstream.
 func (s *Session) ShowPID(pid uint32) { s.shownPID, s.pid = pid, pid }
-
-// notification gives a notification that the session sent to itself the process ID that its client knows.
-func (s *Session) notification(msg []byte) {
-	if s.pid != s.shownPID && len(msg) >= wire.HeaderLen+4 && binary.BigEndian.Uint32(msg[wire.HeaderLen:]) == s.pid {
-		binary.BigEndian.PutUint32(msg[wire.HeaderLen:], s.shownPID)
-	}
-}
 
 // Set notes a setting that the session was started with and that the pool's own login does not make.
 func (s *Session) Set(name, sql string) { s.settings.set(name, sql) }

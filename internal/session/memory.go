@@ -155,9 +155,7 @@ func (s *Session) Difference() string {
 	if m.sequences != s.id && s.begins&sqltext.StateSequence != 0 {
 		b.WriteString("DISCARD SEQUENCES;\n")
 	}
-	for _, channel := range slices.Sorted(maps.Keys(s.listens)) {
-		b.WriteString(s.listens[channel] + ";\n")
-	}
+	b.WriteString(s.listenAgain())
 	return b.String()
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -87,6 +88,11 @@ func (s *Session) Server(b []byte) View {
 			continue
 		}
 		msg := b[i : i+n]
+		if kind == wire.NotificationResponse && s.relays(msg) {
+			b = b[:i+copy(b[i:], b[i+n:])]
+			v.Cut += n
+			continue
+		}
 		if s.barred(kind, msg) {
 			s.digest(b[run:i])
 			s.canonical(kind, msg)
@@ -109,6 +115,12 @@ func (s *Session) Server(b []byte) View {
 			run = i + n
 		case wire.ReadyForQuery:
 			if s.status == wire.StatusIdle {
+				if len(s.inbox) > 0 { // a server, too, says it right before
+					s.out = append(append(s.out, b[:i]...), s.TakeHeard()...)
+					b = b[:copy(b, b[i:])]
+					v.Cut += i
+					i = 0
+				}
 				run = i + n // the unit is over: nothing of it will be compared
 			}
 		}
@@ -152,7 +164,14 @@ func (s *Session) serverStream(b []byte) View {
 	if n == len(b) {
 		return View{Deliver: n, Keep: n}
 	}
+	said := len(s.out)
 	v := s.Server(b[n:])
+	if len(s.out) > said { // that stands behind the end of the message
+		s.out = slices.Insert(s.out, said, b[:n]...)
+		copy(b, b[n:len(b)-v.Cut])
+		v.Cut += n
+		return v
+	}
 	v.Deliver += n
 	v.Keep += n
 	return v
@@ -195,7 +214,7 @@ func (s *Session) serverVerify(b []byte) View {
 			break
 		}
 		i += n
-		if kind == wire.ParameterStatus || kind == wire.NotificationResponse {
+		if kind == wire.ParameterStatus || kind == wire.NotificationResponse && !s.relays(msg) {
 			s.out = append(s.out, msg...)
 		}
 		if s.verify > 0 {

@@ -123,7 +123,6 @@ type Session struct {
 
 	statements statements
 	settings   settings
-	listens    map[string]string // channel as written -> LISTEN statement
 	state      sqltext.StateMask // what the session may hold on its server that cannot be carried over
 	params     map[string]string // ParameterStatus values that the client knows
 
@@ -156,6 +155,9 @@ type Session struct {
 	unnamedMentions sqltext.StateMask
 	paramsSum       uint64
 	paramsStale     bool
+
+	inbox     []byte // notifications that the pool has received, until the client may have them
+	inboxFull bool   // what comes is passed over
 
 	unitState    sqltext.StateMask // state when the unit began
 	unitMentions sqltext.StateMask // what the unit's texts mention
@@ -194,9 +196,6 @@ func (s *Session) Status() byte { return s.status }
 // Answering reports whether the session answers its client itself until the failed transaction, or the segment that
 // failed, is over; it needs no upstream for that.
 func (s *Session) Answering() bool { return s.local.on }
-
-// Listening reports whether the client waits for notifications on any channel.
-func (s *Session) Listening() bool { return len(s.listens) > 0 }
 
 // TakeOut returns what the session itself has to tell its client, and forgets it.
 func (s *Session) TakeOut() []byte {

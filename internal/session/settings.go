@@ -10,10 +10,14 @@ import (
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
-// settings are the run-time parameters that the client has set, as the statements that set them.
+// settings are the run-time parameters that the client has set, as the statements that set them, and the channels that it
+// listens on: transactions and savepoints do the same to both.
 type settings struct {
 	session map[string]string // name -> SQL, what outlives the transaction
 	order   []string          // names in the order in which they were last set: SET ROLE before what it allows
+
+	channels map[string]*channel
+	left     bool // one that was relayed
 
 	// Of a session that shares its upstreams.
 	shared  bool
@@ -34,6 +38,7 @@ type change struct {
 	op        sqltext.SettingOp
 	name, sql string
 	local     bool
+	listening listening // when it is a LISTEN or UNLISTEN; name is the channel
 }
 
 // restore is the SQL that brings a fresh upstream to the client's settings, empty when there is nothing to set.
@@ -55,8 +60,13 @@ func (t *settings) commit() {
 		return
 	}
 	t.version++
+	relayed := t.relayedNow()
 	for _, c := range t.pending {
 		if c.savepoint != "" || c.local {
+			continue
+		}
+		if c.listening != 0 {
+			t.applyChannel(c)
 			continue
 		}
 		t.stale = true
@@ -70,6 +80,9 @@ func (t *settings) commit() {
 			if t.shared {
 				t.rebase()
 			}
+			if c.op == sqltext.OpDiscardAll {
+				clear(t.channels)
+			}
 		case sqltext.OpReset:
 			if t.shared {
 				t.reset(c.name)
@@ -81,6 +94,7 @@ func (t *settings) commit() {
 			t.set(c.name, c.sql)
 		}
 	}
+	t.keepRelayed(relayed)
 	t.pending = t.pending[:0]
 }
 
@@ -259,15 +273,12 @@ func (s *Session) command(head byte, tag []byte) {
 	case "RELEASE":
 		s.settings.release(s.lastName(sql))
 	case "LISTEN":
-		if s.listens == nil {
-			s.listens = make(map[string]string)
-		}
-		s.listens[s.lastName(sql)] = sql
+		s.settings.change(change{listening: listen, name: channelName(s.lastName(sql))})
 	case "UNLISTEN":
 		if name, ok := sqltext.Identifier(sql, -1, s.options()); ok {
-			delete(s.listens, name)
+			s.settings.change(change{listening: unlisten, name: channelName(name)})
 		} else {
-			clear(s.listens) // UNLISTEN *
+			s.settings.change(change{listening: unlistenAll}) // UNLISTEN *
 		}
 	case "PREPARE":
 		if sqltext.Classify(sql, s.options()) == sqltext.PrepareTransaction {
@@ -329,7 +340,6 @@ func (s *Session) set(sql string) {
 	})
 	if st.Op == sqltext.OpDiscardAll {
 		s.statements.dropAll()
-		clear(s.listens)
 		s.state, s.look = 0, false
 	}
 }

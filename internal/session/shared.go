@@ -64,7 +64,7 @@ func (s *Session) Borrow(m *Memory, p []byte) {
 // Differs reports whether Difference has anything to do.
 func (s *Session) Differs() bool {
 	m := s.memory
-	if m.unsure || m.settings != s.Wanted() || len(s.listens) > 0 || s.begins != 0 && m.sequences != s.id {
+	if m.unsure || m.settings != s.Wanted() || s.Listening() || s.begins != 0 && m.sequences != s.id {
 		return true
 	}
 	for _, owner := range m.own {
@@ -88,8 +88,12 @@ func (s *Session) Took(pid uint32) { s.pid = pid }
 
 // Free reports whether the session needs no upstream for now, whatever it may hold on the one that it has.
 func (s *Session) Free() bool {
-	return s.memory != nil && s.Idle() && !s.open && !s.skipping && !s.Waits() && !s.HasUnsent() &&
-		len(s.tail) == 0 && s.skipBody == 0 && s.streaming == 0
+	return s.memory != nil && s.Quiet() && len(s.tail) == 0 && s.skipBody == 0
+}
+
+// Quiet reports whether the client is owed nothing, and has begun nothing.
+func (s *Session) Quiet() bool {
+	return s.Idle() && !s.open && !s.skipping && !s.Waits() && !s.HasUnsent() && s.streaming == 0
 }
 
 // Return takes the upstream away from a session that is Free. What is known of it is in its Memory.
@@ -109,6 +113,7 @@ func (s *Session) Forsake() { s.leave() }
 func (s *Session) leave() {
 	s.memory, s.naming, s.onTheWay, s.settings.unsure, s.look = nil, nil, nil, false, false
 	s.statements.moved()
+	s.deaf()
 }
 
 // held state that the server can be asked for.
@@ -363,7 +368,7 @@ func (t *settings) meaning() string {
 		add(name, t.session[name])
 	}
 	for _, c := range t.pending {
-		if c.savepoint == "" {
+		if c.savepoint == "" && c.listening == 0 {
 			add(c.name, c.sql)
 		}
 	}

@@ -1,0 +1,212 @@
+package mount
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/wire"
+)
+
+// OnNews has f called when Read has something to return though nothing was written. It is called before anything is read, and f
+// must not use the Conn in its own goroutine.
+func (m *Conn) OnNews(f func()) { m.onNews = f }
+
+// handsOver reports whether the channels that the session's upstream listens on are to be given to the hub, now that it would go back
+// otherwise. mu is held.
+func (m *Conn) handsOver() bool {
+	return m.lent != nil && m.s.Free() && m.s.OnlyListens() && !m.pool.lender.cfg().Whole && !m.given && !m.closed &&
+		m.cancels == 0 && !m.reading && len(m.hold) == 0 && !m.s.Inspects() && !time.Now().Before(m.unheard)
+}
+
+// handOver gives the channels to the hub. Until the hub listens, notifications come from the upstream; from a mark on, that both are
+// told of, from the hub. When the hub cannot listen, the session keeps its upstream. mu is held, and let go of meanwhile.
+func (m *Conn) handOver() {
+	u, x, l := m.up, m.lent, m.pool.lender
+	ctx, leave := m.enter(reads)
+	defer leave()
+	h, channels := l.hub(m.s.Param("client_encoding")), m.s.Unrelayed()
+	m.renewHub()
+	m.mu.Unlock()
+	err := h.listen(ctx, m, channels, u.Instance.ID)
+	m.mu.Lock()
+	switch {
+	case m.closed:
+		h.keep(m, nil)
+		return
+	case m.up != u:
+		h.keep(m, m.s.Relayed())
+		return
+	case err != nil:
+		m.unheard = time.Now().Add(janitorial)
+		if log := m.pool.cfg.Logger; log != nil {
+			log.Warn("notifications cannot be received for all sessions over one connection; a session keeps its own for them",
+				"cluster", m.pool.cfg.Name, "session", m.id, "error", err)
+		}
+		m.release()
+		return
+	}
+	m.hub = h
+	m.s.Relay()
+	k := h.mark(m, channels)
+	m.mu.Unlock()
+	answers := 0
+	err = u.Exchange(ctx, session.HandOver(h.own, k.text), func(kind byte, msg []byte) bool {
+		if kind == wire.ReadyForQuery {
+			answers++
+		}
+		return answers == 2
+	})
+	said := u.Asides()
+	m.mu.Lock()
+	if m.closed {
+		return
+	}
+	marked := m.up == u && m.s.HandedOver(said, channels, h.own, k.text)
+	m.flush()
+	h.handed(k, marked)
+	if m.up != u {
+		return
+	}
+	if err == nil && !marked {
+		err = fmt.Errorf("the server has not notified on its channel %s", h.own)
+	}
+	if err != nil {
+		m.lose(lossOf(u, err))
+		return
+	}
+	x.memory.ForgetUnnamed()
+	h.speaks(m, u.PID)
+	m.release()
+}
+
+// renewHub tells the hub of channels that the session has left, and goes over to another hub when its encoding has changed.
+// mu is held.
+func (m *Conn) renewHub() {
+	if m.hub == nil {
+		return
+	}
+	if encoding := m.s.Param("client_encoding"); encoding != m.hub.encoding {
+		m.hub.keep(m, nil)
+		m.hub = m.pool.lender.hub(encoding)
+		m.hub.move(m, m.s.Relayed())
+	}
+	if m.s.Left() {
+		relayed := m.s.Relayed()
+		m.hub.keep(m, relayed)
+		if len(relayed) == 0 {
+			m.hub = nil
+		}
+	}
+}
+
+// speaks tells the hub that notifications of an upstream are the session's own. mu is held.
+func (m *Conn) speaks(pid uint32) {
+	if m.hub != nil {
+		m.hub.speaks(m, pid)
+	}
+}
+
+// hear is given a notification by the hub, and whether it is the session's own.
+func (m *Conn) hear(msg []byte, own bool) {
+	m.mu.Lock()
+	full := m.s.InboxFull()
+	m.s.Heard(msg, own)
+	if m.s.InboxFull() && !full {
+		m.countMissed()
+	}
+	m.stir()
+}
+
+// missed is told by the hub that it may not have received everything.
+func (m *Conn) missed() {
+	m.mu.Lock()
+	m.s.Missed("the connection that receives notifications moved to another one")
+	m.countMissed()
+	m.stir()
+}
+
+// deafen is told by the hub that nothing is received any more.
+func (m *Conn) deafen(err error) {
+	m.mu.Lock()
+	if len(m.s.Relayed()) > 0 {
+		m.deaf = err
+	}
+	m.stir()
+}
+
+func (m *Conn) countMissed() {
+	l := m.pool.lender
+	l.mu.Lock()
+	l.stats.Missed++
+	l.mu.Unlock()
+	m.pool.metrics.missed()
+}
+
+// stir lets go of mu and has somebody read, if there is something for the client.
+func (m *Conn) stir() {
+	hears := m.hears()
+	if hears {
+		m.tell()
+		if m.reading && m.up != nil {
+			m.kicked = true
+			_ = m.up.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	f := m.onNews
+	m.mu.Unlock()
+	if hears && f != nil {
+		f()
+	}
+}
+
+// hears reports whether the client may have something of the hub's. mu is held.
+func (m *Conn) hears() bool {
+	return m.ready && !m.gate && !m.given && !m.closed && m.end == nil && len(m.pend) == 0 &&
+		(m.s.HasHeard() || m.deaf != nil && m.s.Quiet())
+}
+
+// say puts on its way to the client what it hears. mu is held.
+func (m *Conn) say() {
+	m.pend = m.s.TakeHeard()
+	if m.deaf == nil {
+		return
+	}
+	if m.up != nil {
+		m.detach(false)
+	}
+	m.pend = append(m.pend, fatal("57P01", "fairlead: no server could be reached to go on listening on", m.deaf)...)
+	m.end = io.EOF
+	m.tell()
+}
+
+// hub is the one for sessions of that encoding.
+func (l *lender) hub(encoding string) *hub {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.hubs[encoding]
+	if h == nil {
+		h = newHub(l, encoding)
+		l.hubs[encoding] = h
+	}
+	return h
+}
+
+func (l *lender) allHubs() []*hub {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.hubs))
+}
+
+// listening is how many hubs have an upstream.
+func (l *lender) listening() (n int) {
+	for _, h := range l.allHubs() {
+		if h.connected() {
+			n++
+		}
+	}
+	return n
+}
