@@ -54,7 +54,7 @@ type hub struct {
 	done    chan struct{} // closed when it does not run; nil: it does not
 	kick    chan struct{}
 	useless time.Time // since when nobody listens
-	refused error     // why the last upstream could not be had
+	refused error     // why there is no upstream; nil: that was not tried, or went well
 	retryAt time.Time
 }
 
@@ -77,6 +77,7 @@ type mark struct {
 var (
 	errClosed  = errors.New("the pool was closed")
 	errUseless = errors.New("nobody listens")
+	errHubLate = errors.New("there was no other connection to the server in time")
 )
 
 func newHub(l *lender, encoding string) *hub {
@@ -88,11 +89,17 @@ func newHub(l *lender, encoding string) *hub {
 	}
 }
 
-// listen has the hub listen on the channels for a session whose upstream is one to that instance, and returns when it does.
+// listen has the hub listen on the channels for a session whose upstream is one to that instance, and returns when it does. Where
+// there was no upstream to be had, it does not wait for one again.
 func (h *hub) listen(ctx context.Context, m *Conn, channels []string, instance string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, h.lender.pool.login.ConnectTimeout(), errHubLate)
+	defer cancel()
 	h.mu.Lock()
-	if h.done == nil && time.Now().Before(h.retryAt) {
+	if h.refused != nil {
 		defer h.mu.Unlock()
+		if h.done == nil && time.Now().After(h.retryAt) {
+			h.wish(wish{do: func(error) {}})
+		}
 		return h.refused
 	}
 	for _, name := range channels {
@@ -116,6 +123,9 @@ func (h *hub) listen(ctx context.Context, m *Conn, channels []string, instance s
 		for _, name := range channels {
 			h.drop(name, m)
 		}
+	}
+	if h.up == nil {
+		h.refused = err
 	}
 	return err
 }
@@ -339,7 +349,7 @@ func (h *hub) connect(ctx context.Context, ticket topology.Ticket, again bool) (
 		if err == nil {
 			_ = up.Asides() // nobody has been promised them
 			h.mu.Lock()
-			h.up = up
+			h.up, h.refused, h.useless = up, nil, time.Now()
 			h.mu.Unlock()
 			return up, nil
 		}

@@ -74,11 +74,7 @@ func (h *hub) statement(up *backend.Upstream) ([]byte, error) {
 	}
 	h.sent, h.wishes, h.sentAt, h.failed = h.wishes, nil, time.Now(), nil
 	up.Begin()
-	sql := h.difference()
-	if sql != "" {
-		sql = hubTag + sql
-	}
-	b, err := (&pgproto3.Query{String: sql}).Encode(nil)
+	b, err := (&pgproto3.Query{String: hubTag + h.difference()}).Encode(nil)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
