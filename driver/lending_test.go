@@ -1,11 +1,19 @@
 package driver_test
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -113,4 +121,88 @@ func TestAFailoverIsNotSeenByConnectionsThatShareUpstreams(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestListenersShareUpstreams(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{})
+	ctx := testContext(t)
+	notices := make(chan string, 100)
+	connect := func() *pgx.Conn {
+		cfg := config(t, c, c.DSN()+"&pool_mode=transaction&max_upstreams=2")
+		cfg.Conn.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices <- n.Message }
+		connConfig, err := driver.ConnConfig(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pgx.ConnectConfig(ctx, connConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		return conn
+	}
+	exec := func(conn *pgx.Conn, sql string) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	listeners := make([]*pgx.Conn, 5)
+	for i := range listeners {
+		listeners[i] = connect()
+		exec(listeners[i], "listen news")
+	}
+	exec(listeners[0], "create temp table mine (n int)") // it keeps its connection
+	heard := make(chan error, len(listeners))
+	wait := func(payload string, sender uint32) {
+		for _, conn := range listeners {
+			go func() {
+				n, err := conn.WaitForNotification(ctx)
+				if err == nil && (n.Payload != payload || sender != 0 && (n.PID == sender) != (conn.PgConn().PID() == sender)) {
+					err = fmt.Errorf("process %d was told %+v", conn.PgConn().PID(), n)
+				}
+				heard <- err
+			}()
+		}
+	}
+	told := func() {
+		t.Helper()
+		for range listeners {
+			if err := <-heard; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	sender := connect()
+	for i := range 20 {
+		wait(fmt.Sprint(i), 0)
+		exec(sender, fmt.Sprintf("notify news, '%d'", i))
+		told()
+	}
+	exec(listeners[1], "notify news, 'from one of them'")
+	wait("from one of them", listeners[1].PgConn().PID())
+	told()
+
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := listeners[2].WaitForNotification(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a wait in vain ends with %v", err)
+	}
+	exec(listeners[2], "select 1")
+
+	exec(listeners[0], "drop table mine")
+	wait("after", 0)
+	failover(t, c)
+	for range listeners {
+		select {
+		case msg := <-notices:
+			if !strings.Contains(msg, "may have been missed") {
+				t.Errorf("notice %q", msg)
+			}
+		case <-time.After(patience):
+			t.Fatal("a listener was not resumed")
+		}
+	}
+	exec(sender, "notify news, 'after'")
+	told()
 }

@@ -446,6 +446,7 @@ func (h *hub) giveUp(err error, done chan struct{}) {
 	clear(h.ears)
 	clear(h.marks)
 	clear(h.senders)
+	h.stop(err)
 	h.sent, h.wishes, h.there, h.done, h.stop = nil, nil, nil, nil, nil
 	h.mu.Unlock()
 	for _, w := range wishes {

@@ -15,10 +15,10 @@ import (
 // must not use the Conn in its own goroutine.
 func (m *Conn) OnNews(f func()) { m.onNews = f }
 
-// handsOver reports whether the channels that the session's upstream listens on are to be given to the hub, now that it would go back
-// otherwise. mu is held.
+// handsOver reports whether the channels that the session's upstream listens on are to be given to the hub, now that the session
+// is idle. mu is held.
 func (m *Conn) handsOver() bool {
-	return m.lent != nil && m.s.Free() && m.s.OnlyListens() && !m.pool.lender.cfg().Whole && !m.given && !m.closed &&
+	return m.lent != nil && m.s.Listening() && m.s.Free() && !m.pool.lender.cfg().Whole && !m.given && !m.closed &&
 		m.cancels == 0 && !m.reading && len(m.hold) == 0 && !m.s.Inspects() && !time.Now().Before(m.unheard)
 }
 

@@ -95,9 +95,6 @@ func (s *Session) Listening() bool {
 	return false
 }
 
-// OnlyListens reports whether it is Listening and nothing else ties the session to its upstream.
-func (s *Session) OnlyListens() bool { return s.Listening() && s.held() == "" }
-
 // Unrelayed are the channels whose notifications come from the session's own upstream, in their order.
 func (s *Session) Unrelayed() (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(s.settings.channels)) {
@@ -213,17 +210,26 @@ func missedNotice(why string) *pgproto3.NoticeResponse {
 // HasHeard reports whether TakeHeard has something for the client now.
 func (s *Session) HasHeard() bool { return len(s.inbox) > 0 && s.Quiet() }
 
-// TakeHeard returns what the client may have now of that which the pool has received. What came on channels that it has left
-// meanwhile is not for it.
+// TakeHeard returns what the client may have now of that which the pool has received.
 func (s *Session) TakeHeard() []byte {
-	said := make([]byte, 0, len(s.inbox))
-	eachMessage(s.inbox, func(msg []byte) {
-		if msg[0] != wire.NotificationResponse || s.relays(msg) {
-			said = append(said, msg...)
-		}
-	})
+	said := s.inbox
 	s.inbox, s.inboxFull = nil, false
 	return said
+}
+
+// commitSettings makes what the transaction set the session's own. What came on channels that it has left is not for the client.
+func (s *Session) commitSettings() {
+	s.settings.commit()
+	if !s.settings.left || len(s.inbox) == 0 {
+		return
+	}
+	kept := s.inbox[:0]
+	eachMessage(s.inbox, func(msg []byte) {
+		if msg[0] != wire.NotificationResponse || s.relays(msg) {
+			kept = append(kept, msg...)
+		}
+	})
+	s.inbox = kept
 }
 
 // stamp gives a notification the process ID that the client is to see: for one of its own that which it was given. Nobody else

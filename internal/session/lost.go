@@ -509,7 +509,7 @@ func (s *Session) statusAfter() byte {
 func (s *Session) finished(status byte, cause string) {
 	s.setStatus(status)
 	if status == wire.StatusIdle {
-		s.settings.commit()
+		s.commitSettings()
 	}
 	s.startOver()
 	if status != wire.StatusIdle {

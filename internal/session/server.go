@@ -486,7 +486,7 @@ func (s *Session) ready(head, status byte) {
 		s.block = blockOf(status)
 	}
 	if status == wire.StatusIdle {
-		s.settings.commit()
+		s.commitSettings()
 		s.endUnit()
 	}
 }

@@ -235,7 +235,7 @@ func (s *Session) command(head byte, tag []byte) {
 	switch string(word) {
 	case "COMMIT":
 		s.ended, s.inBlock, s.inError = head == wire.Execute, false, false
-		s.settings.commit()
+		s.commitSettings()
 		return
 	case "START":
 		s.inBlock = true
