@@ -509,7 +509,7 @@ func TestAnotherConnectionIsNotAlwaysToBeHad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close(ctx)
-	s, addr := start(t, shared, shared.DSN()+"&connect_timeout=1", func(c *pooler.Config) { c.Clusters["main"].PoolSize = 2 })
+	s, addr := start(t, shared, shared.DSN()+"&connect_timeout=3", func(c *pooler.Config) { c.Clusters["main"].PoolSize = 2 })
 	dsn := url(shared, addr)
 	e := listener(t, dsn)
 	value(t, e.conn, "select 'connected'")
