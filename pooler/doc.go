@@ -10,5 +10,5 @@
 // A client's session lives here and not on a server: settings, prepared statements and the place in a transaction go with it
 // to whatever connection it is given. It borrows one with the first message that needs a server, and gives it back when the
 // transaction is over. What cannot be carried from one connection to another (temporary tables, session advisory locks,
-// cursors WITH HOLD, LISTEN and their like) keeps the session on its connection until it is gone.
+// cursors WITH HOLD and their like) keeps the session on its connection until it is gone.
 package pooler

@@ -2,5 +2,5 @@
 // drivers and ORMs of other languages do. They stand in testdata; scripts/programs installs what they need and runs them.
 //
 // Each program does its work on connections that sessions share, and nothing of it may keep a session on its own: what a
-// driver does when it connects, or takes a connection back, least of all. Listening, which does, is done apart from that.
+// driver does when it connects, or takes a connection back, least of all, and for listening neither.
 package programs
