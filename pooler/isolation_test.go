@@ -20,6 +20,7 @@ import (
 // connection of its own to a database like it. What they answer is compared.
 type twins struct {
 	pooled, alone *pgconn.PgConn
+	heard         map[*pgconn.PgConn][]string // notifications since the last look
 	holds         map[string]bool // what keeps the pooled one on the connection
 	prepared      map[string]bool
 }
@@ -45,6 +46,39 @@ func (w *twins) query(t *rapid.T, sql string) string {
 	return w.both(t, sql, func(ctx context.Context, c *pgconn.PgConn) string {
 		return show(c.Exec(ctx, sql).ReadAll())
 	})
+}
+
+// open connects one of the two.
+func (w *twins) open(ctx context.Context, t *rapid.T, dsn string) *pgconn.PgConn {
+	cfg, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.OnNotification = func(c *pgconn.PgConn, n *pgconn.Notification) {
+		w.heard[c] = append(w.heard[c], fmt.Sprintf("%s %s %t", n.Channel, n.Payload, n.PID == c.PID()))
+	}
+	c, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// hear compares all notifications that were sent so far. That which is sent last comes last.
+func (w *twins) hear(t *rapid.T) {
+	w.query(t, "listen last")
+	w.query(t, "notify last")
+	w.both(t, "notifications", func(ctx context.Context, c *pgconn.PgConn) string {
+		for n := len(w.heard[c]); n == 0 || w.heard[c][n-1] != "last  true"; n = len(w.heard[c]) {
+			if err := c.WaitForNotification(ctx); err != nil {
+				return fmt.Sprintf("%q: %v", w.heard[c], err)
+			}
+		}
+		all := strings.Join(w.heard[c], ", ")
+		w.heard[c] = nil
+		return all
+	})
+	w.query(t, "unlisten last")
 }
 
 // show is all that a client can tell of an answer.
@@ -146,19 +180,14 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 		unclean := s.Stats().Unclean
 		sessions := make([]*twins, 3)
 		for i := range sessions {
-			w := &twins{holds: map[string]bool{}, prepared: map[string]bool{}}
+			w := &twins{holds: map[string]bool{}, prepared: map[string]bool{}, heard: make(map[*pgconn.PgConn][]string)}
 			suffix := ""
 			if i == 2 {
 				suffix = "&application_name=three&options=-c%20work_mem%3D7MB"
 			}
-			var err error
-			if w.alone, err = pgconn.Connect(ctx, aloneURL+suffix); err != nil {
-				t.Fatal(err)
-			}
+			w.alone = w.open(ctx, t, aloneURL+suffix)
 			defer w.alone.Close(ctx)
-			if w.pooled, err = pgconn.Connect(ctx, pooledURL+suffix); err != nil {
-				t.Fatal(err)
-			}
+			w.pooled = w.open(ctx, t, pooledURL+suffix)
 			defer w.pooled.Close(ctx)
 			sessions[i] = w
 		}
@@ -172,6 +201,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 			f(t, sessions[i])
 		}
 		names := rapid.SampledFrom([]string{"p", "q", "Q r"})
+		notified := 0
 		kept := []string{
 			"select $1::text || current_setting('application_name')", "select * from t, (select $1::text) x", "insert into shared_t(v) select length($1) returning v",
 			"select $1::text from pg_sleep(0)", "select no_such_column, $1::text",
@@ -334,6 +364,23 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 				w.query(t, "declare hc cursor with hold for select 1")
 				w.query(t, "fetch hc")
 				w.query(t, "close hc")
+			},
+			"listen": func(t *rapid.T, w *twins) {
+				w.query(t, rapid.SampledFrom([]string{
+					"listen a", "listen b", "unlisten a", "unlisten *", "listen a; listen b; select 1", "listen b; select 1/0", "unlisten a; listen a",
+					"begin; listen a; commit", "begin; listen b; unlisten a; rollback", "begin; savepoint x; listen b; rollback to x; listen a; commit",
+				}).Draw(t, "sql"))
+			},
+			"notify": func(t *rapid.T, w *twins) {
+				notified++
+				w.query(t, fmt.Sprintf(rapid.SampledFrom([]string{
+					"notify a, '%d'", "select pg_notify('b', '%d')", "begin; notify a, '%[1]d'; notify b, '%[1]d'; commit", "begin; notify a, '%d'; rollback",
+				}).Draw(t, "sql"), notified))
+			},
+			"hear": func(t *rapid.T, w *twins) {
+				if w.alone.TxStatus() == 'I' {
+					w.hear(t)
+				}
 			},
 			"work": func(t *rapid.T, w *twins) {
 				w.query(t, rapid.SampledFrom([]string{
