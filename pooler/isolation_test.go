@@ -21,7 +21,7 @@ import (
 type twins struct {
 	pooled, alone *pgconn.PgConn
 	heard         map[*pgconn.PgConn][]string // notifications since the last look
-	holds         map[string]bool // what keeps the pooled one on the connection
+	holds         map[string]bool             // what keeps the pooled one on the connection
 	prepared      map[string]bool
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"go.uber.org/goleak"
 
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
@@ -473,6 +474,40 @@ func TestListenersFollowTheWriter(t *testing.T) {
 		}
 	}
 	notPinned(t, s)
+}
+
+func TestListenersEndWithTheTimeForAFailover(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1, Flavor: rdstest.Replication})
+	_, addr := start(t, c, c.DSN()+"&failover_timeout=1", func(cfg *pooler.Config) { cfg.Logger = nil })
+	e := listener(t, url(c, addr), "lost")
+	ctx := testContext(t)
+	if err := c.Crash(ctx, c.Writer()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.wait(ctx, 1, 0); code(err) != "57P01" {
+		t.Errorf("it is told %v", err)
+	}
+}
+
+func TestNothingIsLeftOfListeners(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	t.Run("", func(t *testing.T) {
+		s, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) { c.Logger = nil })
+		dsn := url(shared, addr)
+		for range 3 {
+			e := listener(t, dsn, "passing")
+			exec(t, e.conn, "notify passing")
+			if err := e.wait(testContext(t), 1, 0); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := s.Stats().Listening; n != 1 {
+			t.Errorf("%d connections listen", n)
+		}
+	})
+	if err := goleak.Find(before); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestWhoReadsInAnotherEncodingIsToldSo(t *testing.T) {
