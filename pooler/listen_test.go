@@ -242,6 +242,11 @@ func TestChannelsFollowTransactions(t *testing.T) {
 	expect(`With "quotes" and ümlauts, and a name that is cut off: ö, ß`)
 	notPinned(t, s)
 
+	exec(t, e.conn, "set default_transaction_read_only = on; set default_transaction_isolation = serializable", pgx.QueryExecModeSimpleProtocol)
+	exec(t, e.conn, "listen read_only")
+	say("read_only")
+	expect("read_only")
+
 	exec(t, e.conn, "unlisten *")
 	say("b")
 	expect("")

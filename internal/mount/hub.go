@@ -39,7 +39,7 @@ type hub struct {
 	encoding string
 	own      string // the channel of its marks
 
-	mu      sync.Mutex                // also the owner of up
+	mu      sync.Mutex                // also the owner of up; a Conn's is taken before it, never behind it
 	ears    map[string]map[*Conn]bool // channel -> who listens; false: not yet
 	marks   map[string]*mark
 	counter uint64           // of marks
