@@ -29,13 +29,13 @@ func (m *Conn) borrowNow(p []byte) {
 	}
 	l.own(x, &m.mu)
 	m.s.Borrow(x.memory, p)
-	if m.s.Differs() {
+	if m.s.Differs() || m.hub != nil && x.heardBy != m.hub {
 		m.s.Forsake()
 		l.give(x)
 		return
 	}
 	m.s.Took(x.up.PID)
-	m.speaks(x.up.PID)
+	m.speaks(x)
 	m.decidable(x.mode)
 	m.up, m.lent = x.up, x
 	m.hold = m.hold[:0]
@@ -75,8 +75,9 @@ func (m *Conn) borrow(ctx context.Context) (*backend.Upstream, error) {
 		m.lent = x
 		err = m.bring(ctx, x.up)
 		if err == nil {
+			m.heardSoFar(ctx, x)
+			m.speaks(x)
 			m.ticket = 0
-			m.speaks(x.up.PID)
 			return x.up, nil
 		}
 		m.lent = nil
@@ -152,9 +153,9 @@ func (m *Conn) giveBack() {
 	x.up.Heard(true)
 	l := m.pool.lender
 	l.unpin(x)
-	if m.hub != nil {
+	if h := m.hub; h != nil {
 		l.own(x, &l.mu)
-		if m.hub.silent(m, x.up.PID, func() { l.give(x) }) {
+		if h.silent(m, x.up.PID, func() { x.heardBy = h; l.give(x) }) {
 			return
 		}
 	}

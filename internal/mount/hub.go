@@ -244,6 +244,23 @@ func (h *hub) speaks(m *Conn, pid uint32) {
 	h.mu.Unlock()
 }
 
+// catchUp waits until the hub has received all that was notified before. That it has no upstream is as good: the next one is told
+// of what comes later.
+func (h *hub) catchUp(ctx context.Context) {
+	h.mu.Lock()
+	if h.up == nil {
+		h.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	h.wish(wish{moot: true, do: func(error) { close(done) }})
+	h.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
 // silent says that the session does not use an upstream any more. If that is to wait until the hub has received all that the
 // session has notified over it, then is called later, without a lock held, and it is true.
 func (h *hub) silent(m *Conn, pid uint32, then func()) bool {

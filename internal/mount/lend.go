@@ -59,6 +59,7 @@ type lent struct {
 	modeVersion uint64
 
 	idleSince time.Time
+	heardBy   *hub // it has received all that was notified over the upstream so far; nil: none is known to
 	pinned    bool // its session keeps it; guarded by the lender's mu
 }
 

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -79,7 +80,7 @@ func (m *Conn) handOver() {
 		return
 	}
 	x.memory.ForgetUnnamed()
-	h.speaks(m, u.PID)
+	m.speaks(x)
 	m.release()
 }
 
@@ -103,10 +104,23 @@ func (m *Conn) renewHub() {
 	}
 }
 
-// speaks tells the hub that notifications of an upstream are the session's own. mu is held.
-func (m *Conn) speaks(pid uint32) {
+// heardSoFar waits until the hub has received what others have notified over an upstream that the session is about to use. mu is
+// held, and let go of meanwhile.
+func (m *Conn) heardSoFar(ctx context.Context, x *lent) {
+	h := m.hub
+	if h == nil || x.heardBy == h {
+		return
+	}
+	m.mu.Unlock()
+	h.catchUp(ctx)
+	m.mu.Lock()
+}
+
+// speaks tells the hub that notifications of an upstream are the session's own from now on. mu is held.
+func (m *Conn) speaks(x *lent) {
+	x.heardBy = nil
 	if m.hub != nil {
-		m.hub.speaks(m, pid)
+		m.hub.speaks(m, x.up.PID)
 	}
 }
 
