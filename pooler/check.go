@@ -103,6 +103,9 @@ func (k *Cluster) complete() error {
 			return fmt.Errorf("database %q: a pool size of %d, and %d clients at most: 0 is for the cluster's", name, d.PoolSize, d.MaxClients)
 		}
 	}
+	if err := k.completeAuth(); err != nil {
+		return err
+	}
 	list, err := sqltext.Split(k.InitQuery, sqltext.Options{})
 	if err != nil {
 		return fmt.Errorf("init_query: %w", err)
@@ -111,6 +114,28 @@ func (k *Cluster) complete() error {
 		if sqltext.Classify(st.Text, sqltext.Options{}) == sqltext.Begin {
 			return errors.New("init_query begins a transaction: nobody would end it")
 		}
+	}
+	return nil
+}
+
+// completeAuth looks at what reads verifiers.
+func (k *Cluster) completeAuth() error {
+	if k.AuthQuery == "" {
+		if k.AuthDatabase != nil {
+			return errors.New("auth_dsn without auth_query: there is nothing to ask; auth_query: default reads pg_authid")
+		}
+		return nil
+	}
+	return checkAuthQuery(k.AuthQuery)
+}
+
+func checkAuthQuery(text string) error {
+	list, err := sqltext.Split(text, sqltext.Options{})
+	if err != nil {
+		return fmt.Errorf("auth_query: %w", err)
+	}
+	if len(list) != 1 || !strings.Contains(text, "$1") {
+		return errors.New("auth_query: one statement is needed, with the user's name for $1: default, or SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1")
 	}
 	return nil
 }
@@ -139,7 +164,7 @@ func (l *Listener) complete(c *Config) error {
 	}
 	if l.Login == "" {
 		l.Login = LoginPassword
-		if local && len(c.Users) == 0 {
+		if local && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" {
 			l.Login = LoginTrust
 		}
 	}
@@ -152,8 +177,8 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("login %q is not known: trust and password are", l.Login)
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
-	case l.Login == LoginPassword && len(c.Users) == 0:
-		return errors.New("nobody could log in: users with passwords are needed")
+	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "":
+		return errors.New("nobody could log in: users with passwords are needed, or an auth_query of the cluster")
 	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
 		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)
 	case l.Encryption == EncryptionRequired && l.TLS == nil:

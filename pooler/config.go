@@ -42,6 +42,9 @@ const (
 	DefaultLoginTimeout      = 10 * time.Second
 )
 
+// DefaultAuthQuery is what auth_query: default stands for.
+const DefaultAuthQuery = "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1"
+
 // Config says where clients come in, and which clusters they get.
 type Config struct {
 	// Listeners are where clients come in; at least one.
@@ -139,6 +142,13 @@ type User struct {
 type Cluster struct {
 	// Database says how to reach the cluster, log in and go on when a part of it fails. It comes from driver.ParseConfig.
 	Database *driver.Config
+	// AuthQuery is SQL that finds the verifier of a user who is not among the Config's Users: a SELECT with the user's name for $1,
+	// which gives that name and what the server keeps of the password. It is run as the user of Database or AuthDatabase, with pg_catalog
+	// for its search_path. Default "": nobody is looked for. DefaultAuthQuery needs a role that may read pg_authid.
+	AuthQuery string
+	// AuthDatabase says how AuthQuery is run, where that is another user than the one that sessions run as. It comes from
+	// driver.ParseConfig. Default nil: as Database does.
+	AuthDatabase *driver.Config
 	// Databases are those for which something else holds, by name.
 	Databases map[string]Database
 	// PoolSize bounds the connections of a pool. Default DefaultPoolSize.

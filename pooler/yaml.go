@@ -47,6 +47,9 @@ type file struct {
 type fileCluster struct {
 	DSN            string          `yaml:"dsn"`
 	DSNFile        string          `yaml:"dsn_file"`
+	AuthQuery      authQueryText   `yaml:"auth_query"`
+	AuthDSN        string          `yaml:"auth_dsn"`
+	AuthDSNFile    string          `yaml:"auth_dsn_file"`
 	PoolSize       int             `yaml:"pool_size"`
 	MaxPercent     int             `yaml:"max_connections_percent"`
 	MaxIdlePercent int             `yaml:"max_idle_connections_percent"`
@@ -75,7 +78,7 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 		Databases: make(map[string]Database, len(f.Databases)), PoolSize: f.PoolSize, MaxConnectionsPercent: f.MaxPercent,
 		MaxIdleConnectionsPercent: f.MaxIdlePercent, MinPoolSize: f.MinPoolSize, BorrowTimeout: time.Duration(f.BorrowTimeout),
 		InitQuery: f.InitQuery, PinningFilters: f.PinningFilters, ServerLifetime: time.Duration(f.ServerLifetime),
-		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements,
+		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements, AuthQuery: string(f.AuthQuery),
 	}
 	for name, d := range f.Databases {
 		k.Databases[name] = Database{PoolSize: d.PoolSize, MaxClients: d.MaxClients}
@@ -86,29 +89,17 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 	if k.Database, err = driver.ParseConfig(dsn); err != nil {
 		return nil, fmt.Errorf("pooler: %s: %w", key, err)
 	}
+	if f.AuthDSN == "" && f.AuthDSNFile == "" {
+		return k, nil
+	}
+	key = "clusters." + name + ".auth_dsn"
+	if dsn, err = either(key, f.AuthDSN, f.AuthDSNFile); err != nil {
+		return nil, err
+	}
+	if k.AuthDatabase, err = driver.ParseConfig(dsn); err != nil {
+		return nil, fmt.Errorf("pooler: %s: %w", key, err)
+	}
 	return k, nil
-}
-
-// duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
-type duration time.Duration
-
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
-func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
-	var seconds int64
-	if unmarshal(&seconds) == nil {
-		*d = duration(time.Duration(seconds) * time.Second)
-		return nil
-	}
-	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
-	}
-	v, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q is no duration: 30s, 5m or a number of seconds is expected", text)
-	}
-	*d = duration(v)
-	return nil
 }
 
 // ParseConfig reads a configuration in YAML. A key that it does not know is an error, with its line and column. What is not

@@ -24,6 +24,20 @@ users:
 max_client_conn: 50
 `
 
+func TestAConfigurationFileSaysWhoReadsVerifiers(t *testing.T) {
+	text := strings.Replace(sound, "pool_size: 7", "auth_query: default\n    auth_dsn: postgres://auth:secret@db.example.com/app", 1)
+	cfg, err := pooler.ParseConfig([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := cfg.Clusters["main"]; k.AuthQuery != pooler.DefaultAuthQuery || k.AuthDatabase.Conn.User != "auth" {
+		t.Errorf("%+v", k)
+	}
+	if _, err := pooler.New(cfg); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
 	cfg, err := pooler.ParseConfig([]byte(sound))
 	if err != nil {
@@ -54,6 +68,8 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"idle ones of nothing":     {"pool_size: 7", "max_idle_connections_percent: 5", "max_connections_percent, 0"},
 		"an endless init_query":    {"pool_size: 7", "init_query: set work_mem = '1MB'; begin", "nobody would end it"},
 		"an unknown filter":        {"pool_size: 7", "session_pinning_filters: [ALL]", "EXCLUDE_VARIABLE_SETS is"},
+		"a query for nobody":       {"pool_size: 7", "auth_query: select 1", "[7:17] auth_query: one statement"},
+		"nothing to ask":           {"pool_size: 7", "auth_dsn: postgres://auth:secret@db.example.com/app", "auth_dsn without auth_query"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +94,7 @@ func TestTheDocumentsFileIsSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	_, rest, _ := strings.Cut(string(text), "## The file\n\n```yaml\n")
 	example, _, ok := strings.Cut(rest, "```")
 	if !ok {
 		t.Fatal("there is no example")

@@ -1,0 +1,56 @@
+package pooler
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
+type duration time.Duration
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
+	var seconds int64
+	if unmarshal(&seconds) == nil {
+		*d = duration(time.Duration(seconds) * time.Second)
+		return nil
+	}
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is no duration: 30s, 5m or a number of seconds is expected", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// authQueryText is a Cluster's AuthQuery; default stands for ours.
+type authQueryText string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (q *authQueryText) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(q), func(text string) error {
+		if text == "default" {
+			*q = DefaultAuthQuery
+			return nil
+		}
+		return checkAuthQuery(text)
+	})
+}
+
+// decodeChecked reads a text. What check has against it is told with its line and column.
+func decodeChecked(n ast.Node, text *string, check func(string) error) error {
+	if err := yaml.NodeToValue(n, text); err != nil {
+		return err
+	}
+	if err := check(*text); err != nil {
+		return &yaml.SyntaxError{Message: err.Error(), Token: n.GetToken()}
+	}
+	return nil
+}
