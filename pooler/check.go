@@ -53,10 +53,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Users = maps.Clone(c.Users)
 	for name, u := range c.Users {
-		if u.Password == "" {
+		switch {
+		case u.Password == "" && u.Secret == nil:
 			return c, fmt.Errorf("pooler: user %q has no password", name)
-		}
-		if u.MaxClients < 0 {
+		case u.Password != "" && u.Secret != nil:
+			return c, fmt.Errorf("pooler: user %q has a password and a secret: one is enough", name)
+		case u.MaxClients < 0:
 			return c, fmt.Errorf("pooler: user %q: %d clients at most: 0 is for no bound", name, u.MaxClients)
 		}
 	}

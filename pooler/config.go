@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
 )
 
@@ -133,6 +134,8 @@ const (
 type User struct {
 	// Password is the user's in plain text, or what PostgreSQL keeps of it in pg_authid (SCRAM-SHA-256$…).
 	Password string
+	// Secret is of AWS Secrets Manager, and has the password in the place of Password, with this user's name. Default nil: Password is it.
+	Secret *awscreds.SecretsConfig
 	// MaxClients bounds his clients; the next is refused with SQLSTATE 53300. Default 0: MaxClients of the Config does.
 	MaxClients int
 }

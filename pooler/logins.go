@@ -46,6 +46,7 @@ func (a *account) check(ctx context.Context, accept func(scram.StoredCredentials
 type logins struct {
 	key     []byte // of which the salts of unknown users are made
 	users   map[string]scram.StoredCredentials
+	secrets map[string]*secretUser
 	queries map[string]*authQuery // by cluster
 
 	mu   sync.Mutex
@@ -55,7 +56,8 @@ type logins struct {
 
 func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 	l := &logins{
-		key: make([]byte, 32), users: make(map[string]scram.StoredCredentials, len(cfg.Users)), queries: make(map[string]*authQuery), uses: 1,
+		key: make([]byte, 32), users: make(map[string]scram.StoredCredentials, len(cfg.Users)), secrets: make(map[string]*secretUser),
+		queries: make(map[string]*authQuery), uses: 1,
 	}
 	_, _ = rand.Read(l.key) // never fails
 	if err := l.open(cfg, log); err != nil {
@@ -67,10 +69,12 @@ func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 
 func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 	for name, u := range cfg.Users {
-		if u.Password == "" {
-			continue
+		if u.Secret != nil {
+			l.secrets[name], err = newSecretUser(name, *u.Secret, l.salt(name), log)
+		} else {
+			l.users[name], err = verifier(u.Password, l.salt(name))
 		}
-		if l.users[name], err = verifier(u.Password, l.salt(name)); err != nil {
+		if err != nil {
 			return fmt.Errorf("pooler: user %q: %w", name, err)
 		}
 	}
@@ -90,6 +94,9 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 func (l *logins) account(ctx context.Context, cluster, user string) (account, error) {
 	if stored, ok := l.users[user]; ok {
 		return account{stored: stored}, nil
+	}
+	if u := l.secrets[user]; u != nil {
+		return u.account(ctx)
 	}
 	if q := l.queries[cluster]; q != nil {
 		return q.account(ctx, user)
@@ -140,6 +147,9 @@ func (l *logins) leave() {
 	l.mu.Unlock()
 	if !last {
 		return
+	}
+	for _, u := range l.secrets {
+		u.close()
 	}
 	for _, q := range l.queries {
 		q.close()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
 )
 
@@ -28,9 +29,12 @@ type file struct {
 	} `yaml:"listeners"`
 	Clusters map[string]fileCluster `yaml:"clusters"`
 	Users    map[string]struct {
-		Password     string `yaml:"password"`
-		PasswordFile string `yaml:"password_file"`
-		MaxClients   int    `yaml:"max_client_conn"`
+		Password     string   `yaml:"password"`
+		PasswordFile string   `yaml:"password_file"`
+		SecretID     secretID `yaml:"secret_id"`
+		AWSRegion    string   `yaml:"aws_region"`
+		AWSProfile   string   `yaml:"aws_profile"`
+		MaxClients   int      `yaml:"max_client_conn"`
 	} `yaml:"users"`
 	Admin struct {
 		Address string `yaml:"address"`
@@ -142,11 +146,17 @@ func ParseConfig(text []byte) (Config, error) {
 		cfg.Listeners = append(cfg.Listeners, listener)
 	}
 	for name, u := range f.Users {
-		password, err := either("users."+name+".password", u.Password, u.PasswordFile)
-		if err != nil {
-			return Config{}, err
+		user := User{MaxClients: u.MaxClients}
+		if u.SecretID != "" {
+			user.Secret = &awscreds.SecretsConfig{SecretID: string(u.SecretID), Config: awscreds.Config{Region: u.AWSRegion, Profile: u.AWSProfile}}
 		}
-		cfg.Users[name] = User{Password: password, MaxClients: u.MaxClients}
+		if u.SecretID == "" || u.Password != "" || u.PasswordFile != "" {
+			var err error
+			if user.Password, err = either("users."+name+".password", u.Password, u.PasswordFile); err != nil {
+				return Config{}, err
+			}
+		}
+		cfg.Users[name] = user
 	}
 	return cfg, nil
 }

@@ -14,7 +14,7 @@ listeners:
   - address: 127.0.0.1:6432
 clusters:
   main:
-    dsn: postgres://app:secret@db.example.com/app
+    dsn: postgres://app:s3same@db.example.com/app
     pool_size: 7
     connection_borrow_timeout: 5
     server_lifetime: 2h
@@ -25,7 +25,7 @@ max_client_conn: 50
 `
 
 func TestAConfigurationFileSaysWhoReadsVerifiers(t *testing.T) {
-	text := strings.Replace(sound, "pool_size: 7", "auth_query: default\n    auth_dsn: postgres://auth:secret@db.example.com/app", 1)
+	text := strings.Replace(sound, "pool_size: 7", "auth_query: default\n    auth_dsn: postgres://auth:s3same@db.example.com/app", 1)
 	cfg, err := pooler.ParseConfig([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,9 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"an endless init_query":    {"pool_size: 7", "init_query: set work_mem = '1MB'; begin", "nobody would end it"},
 		"an unknown filter":        {"pool_size: 7", "session_pinning_filters: [ALL]", "EXCLUDE_VARIABLE_SETS is"},
 		"a query for nobody":       {"pool_size: 7", "auth_query: select 1", "[7:17] auth_query: one statement"},
-		"nothing to ask":           {"pool_size: 7", "auth_dsn: postgres://auth:secret@db.example.com/app", "auth_dsn without auth_query"},
+		"nothing to ask":           {"pool_size: 7", "auth_dsn: postgres://auth:s3same@db.example.com/app", "auth_dsn without auth_query"},
+		"two passwords":            {"password: wonderland", "password: wonderland\n    secret_id: prod/alice", "a password and a secret"},
+		"no such secret's ARN":     {"password: wonderland", "secret_id: arn:aws:iam::1:role/x", "[12:16] awscreds: secret"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +83,7 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want something about %q", err, c.want)
 			}
-			if err != nil && strings.Contains(err.Error(), "secret") {
+			if err != nil && strings.Contains(err.Error(), "s3same") {
 				t.Errorf("the password is in the error: %v", err)
 			}
 		})

@@ -6,6 +6,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 )
 
 // duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
@@ -41,6 +43,17 @@ func (q *authQueryText) UnmarshalYAML(n ast.Node) error {
 			return nil
 		}
 		return checkAuthQuery(text)
+	})
+}
+
+// secretID names a secret of AWS Secrets Manager.
+type secretID string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (id *secretID) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(id), func(text string) error {
+		_, err := awscreds.NewSecrets(awscreds.SecretsConfig{SecretID: text})
+		return err
 	})
 }
 
