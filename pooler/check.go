@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,7 +55,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Users = maps.Clone(c.Users)
 	for name, u := range c.Users {
 		switch {
-		case u.Password == "" && u.Secret == nil:
+		case u.Password == "" && u.Secret == nil && !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Login == LoginCert }):
 			return c, fmt.Errorf("pooler: user %q has no password", name)
 		case u.Password != "" && u.Secret != nil:
 			return c, fmt.Errorf("pooler: user %q has a password and a secret: one is enough", name)
@@ -175,8 +176,8 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("mode %q is not known: transaction, session and statement are", l.Mode)
 	case l.TargetRole != "" && l.TargetRole != ReadWrite && l.TargetRole != ReadOnly:
 		return fmt.Errorf("target_role %q is not known: READ_WRITE and READ_ONLY are", l.TargetRole)
-	case l.Login != LoginTrust && l.Login != LoginPassword:
-		return fmt.Errorf("login %q is not known: trust and password are", l.Login)
+	case l.Login != LoginTrust && l.Login != LoginPassword && l.Login != LoginCert:
+		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
 	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "":
@@ -186,7 +187,22 @@ func (l *Listener) complete(c *Config) error {
 	case l.Encryption == EncryptionRequired && l.TLS == nil:
 		return errors.New("encryption is required, and there is no certificate")
 	}
-	return nil
+	return l.completeCerts()
+}
+
+// completeCerts looks at what is asked of clients' certificates.
+func (l *Listener) completeCerts() (err error) {
+	asked := l.TLS != nil && l.TLS.ClientAuth == tls.RequireAndVerifyClientCert
+	switch {
+	case l.Login == LoginCert && (!asked || l.TLS.ClientCAs == nil):
+		return errors.New("login cert: it must be said who signs clients' certificates: tls_client_ca_file, with tls_cert_file and tls_key_file")
+	case l.Login != LoginCert && len(l.CertMap) > 0:
+		return errors.New("cert_map is for login: cert")
+	case asked && l.Encryption != EncryptionRequired:
+		return errors.New("clients need a certificate, and could do without if they did not encrypt: require_tls is needed")
+	}
+	l.certRules, err = newCertRules(l.CertMap)
+	return err
 }
 
 func (l *Listener) unix() bool { return filepath.IsAbs(l.Address) || strings.HasPrefix(l.Address, "@") }

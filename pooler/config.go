@@ -104,13 +104,39 @@ type Listener struct {
 	TargetRole TargetRole
 	// Mode is how long a session keeps a connection. Default Transaction.
 	Mode Mode
-	// TLS is what clients may ask for; nil: nothing.
+	// TLS is what clients may ask for; nil: nothing. With ClientCAs and ClientAuth = tls.RequireAndVerifyClientCert they need a certificate, beside
+	// a password or, with LoginCert, in its place.
 	TLS *tls.Config
 	// Encryption says whether they must.
 	Encryption Encryption
 	// Login is how they log in. Default LoginTrust where nobody from elsewhere can come in, otherwise LoginPassword.
 	Login Login
+	// CertMap says for LoginCert which users a certificate may come in as. Default nil: as the one that its CN names, if that is the DSN's
+	// or one of the Config's Users.
+	CertMap []CertRule
+
+	certRules []certRule // of CertMap
 }
+
+// CertRule lets certificates come in as a user.
+type CertRule struct {
+	// Field is where in a certificate Name is looked for.
+	Field CertField
+	// Name is what has to stand there: the whole of it. One that begins with a slash is a regular expression behind it, for the whole too.
+	Name string
+	// User is whom it may come in as. \1 stands for what the expression's first group has matched.
+	User string
+}
+
+// CertField is a part of a certificate.
+type CertField string
+
+// The parts of a certificate that name its owner.
+const (
+	CertCN  CertField = "cn"  // the subject's common name
+	CertDNS CertField = "dns" // one of its DNS names
+	CertURI CertField = "uri" // one of its URIs, such as a SPIFFE ID
+)
 
 // Encryption says whether clients of a Listener must use TLS.
 type Encryption string
@@ -128,6 +154,7 @@ type Login string
 const (
 	LoginTrust    Login = "trust"    // without a password; on loopback addresses, and Unix sockets for the same user of the machine
 	LoginPassword Login = "password" // with SCRAM-SHA-256, and channel binding over TLS
+	LoginCert     Login = "cert"     // with a certificate that one of TLS.ClientCAs has signed
 )
 
 // User is somebody who may log in. His sessions run as the user of the Cluster.

@@ -67,8 +67,11 @@ func (c *client) login(ctx context.Context, packet []byte) error {
 
 // authenticate has the client prove who it is, in its listener's way.
 func (c *client) authenticate(ctx context.Context, user string, cfg *Config) error {
-	if c.listener.Login == LoginTrust {
+	switch c.listener.Login {
+	case LoginTrust:
 		return c.trusted(user, cfg)
+	case LoginCert:
+		return c.certified(user, cfg)
 	}
 	all, err := c.server.useLogins()
 	if err != nil {

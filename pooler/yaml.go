@@ -3,6 +3,7 @@ package pooler
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,12 @@ type file struct {
 		RequireTLS bool       `yaml:"require_tls"`
 		Cert       string     `yaml:"tls_cert_file"`
 		Key        string     `yaml:"tls_key_file"`
+		ClientCA   string     `yaml:"tls_client_ca_file"`
+		CertMap    []struct {
+			Field certField   `yaml:"field"`
+			Name  certPattern `yaml:"name"`
+			User  string      `yaml:"user"`
+		} `yaml:"cert_map"`
 	} `yaml:"listeners"`
 	Clusters map[string]fileCluster `yaml:"clusters"`
 	Users    map[string]struct {
@@ -136,12 +143,12 @@ func ParseConfig(text []byte) (Config, error) {
 		if l.RequireTLS {
 			listener.Encryption = EncryptionRequired
 		}
-		if l.Cert != "" || l.Key != "" {
-			cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
-			if err != nil {
-				return Config{}, fmt.Errorf("pooler: listener %s: tls_cert_file and tls_key_file: %w", l.Address, err)
-			}
-			listener.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		for _, r := range l.CertMap {
+			listener.CertMap = append(listener.CertMap, CertRule{Field: CertField(r.Field), Name: string(r.Name), User: r.User})
+		}
+		var err error
+		if listener.TLS, err = tlsConfig(l.Cert, l.Key, l.ClientCA); err != nil {
+			return Config{}, fmt.Errorf("pooler: listener %s: %w", l.Address, err)
 		}
 		cfg.Listeners = append(cfg.Listeners, listener)
 	}
@@ -157,6 +164,30 @@ func ParseConfig(text []byte) (Config, error) {
 			}
 		}
 		cfg.Users[name] = user
+	}
+	return cfg, nil
+}
+
+// tlsConfig is what a listener's files say; nil if there are none.
+func tlsConfig(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
+	if certFile == "" && keyFile == "" && clientCAFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls_cert_file and tls_key_file: %w", err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if clientCAFile == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(clientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls_client_ca_file: %w", err)
+	}
+	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !cfg.ClientCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("tls_client_ca_file: %s has no certificate in PEM", clientCAFile)
 	}
 	return cfg, nil
 }

@@ -57,6 +57,25 @@ func (id *secretID) UnmarshalYAML(n ast.Node) error {
 	})
 }
 
+// certField is a CertField.
+type certField string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (f *certField) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(f), func(text string) error { return CertField(text).check() })
+}
+
+// certPattern is the Name of a CertRule.
+type certPattern string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (p *certPattern) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(p), func(text string) error {
+		_, err := certExpression(text)
+		return err
+	})
+}
+
 // decodeChecked reads a text. What check has against it is told with its line and column.
 func decodeChecked(n ast.Node, text *string, check func(string) error) error {
 	if err := yaml.NodeToValue(n, text); err != nil {
