@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
 
@@ -156,6 +158,7 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("there is no cluster %q", l.Cluster)
 	}
 	l.Mode = cmp.Or(l.Mode, Transaction)
+	l.IAMAuth = cmp.Or(l.IAMAuth, IAMDisabled)
 	local := l.unix()
 	if !local {
 		host, _, err := net.SplitHostPort(l.Address)
@@ -167,7 +170,7 @@ func (l *Listener) complete(c *Config) error {
 	}
 	if l.Login == "" {
 		l.Login = LoginPassword
-		if local && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" {
+		if local && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" && l.IAMAuth == IAMDisabled {
 			l.Login = LoginTrust
 		}
 	}
@@ -180,14 +183,43 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
-	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "":
-		return errors.New("nobody could log in: users with passwords are needed, or an auth_query of the cluster")
+	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" && l.IAMAuth == IAMDisabled:
+		return errors.New("nobody could log in: users with passwords are needed, an auth_query of the cluster, or iam_auth")
 	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
 		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)
 	case l.Encryption == EncryptionRequired && l.TLS == nil:
 		return errors.New("encryption is required, and there is no certificate")
 	}
+	if err := l.completeIAM(c.Clusters[l.Cluster]); err != nil {
+		return err
+	}
 	return l.completeCerts()
+}
+
+// completeIAM looks at whether tokens can be taken, and proved.
+func (l *Listener) completeIAM(k *Cluster) error {
+	overTLS := func(f *pgconn.FallbackConfig) bool { return f.TLSConfig != nil }
+	if err := l.IAMAuth.check(); err != nil {
+		return err
+	}
+	switch {
+	case l.IAMAuth == IAMDisabled:
+		return nil
+	case l.Login != LoginPassword:
+		return fmt.Errorf("iam_auth: %s with login: %s: a token is given as a password", l.IAMAuth, l.Login)
+	case l.TLS == nil && !l.unix():
+		return fmt.Errorf("iam_auth: %s: tokens are taken over TLS and Unix sockets only: tls_cert_file and tls_key_file are needed", l.IAMAuth)
+	case k.Database.Conn.TLSConfig == nil && !slices.ContainsFunc(k.Database.Conn.Fallbacks, overTLS):
+		return fmt.Errorf("iam_auth: %s: a token is proved by a login to the cluster, over TLS only: set sslmode=verify-full in its DSN", l.IAMAuth)
+	}
+	return nil
+}
+
+func (a IAMAuth) check() error {
+	if a != IAMDisabled && a != IAMAllowed && a != IAMRequired {
+		return fmt.Errorf("iam_auth %q is not known: required, allowed and disabled are", string(a))
+	}
+	return nil
 }
 
 // completeCerts looks at what is asked of clients' certificates.

@@ -52,6 +52,9 @@ type client struct {
 // maxStartup bounds a startup packet, in bytes, as PostgreSQL does.
 const maxStartup = 10000
 
+// goodbye is how long a client has to take what it is told that is not let in.
+const goodbye = time.Second
+
 // problem is an error that a client is told.
 type problem struct{ code, message string }
 
@@ -72,6 +75,7 @@ func (c *client) serve() {
 	if err != nil {
 		var p *problem
 		if errors.As(err, &p) {
+			_ = c.raw.SetWriteDeadline(time.Now().Add(goodbye)) // that the time for the login is over is told too
 			_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: p.code, Message: p.message})
 		}
 		c.server.log.Debug("a client was not let in", "client", c.raw.RemoteAddr().String(), "error", err)

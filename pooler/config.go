@@ -111,12 +111,25 @@ type Listener struct {
 	Encryption Encryption
 	// Login is how they log in. Default LoginTrust where nobody from elsewhere can come in, otherwise LoginPassword.
 	Login Login
+	// IAMAuth says for LoginPassword whether the password may be, or has to be, an IAM token. Default IAMDisabled.
+	IAMAuth IAMAuth
 	// CertMap says for LoginCert which users a certificate may come in as. Default nil: as the one that its CN names, if that is the DSN's
 	// or one of the Config's Users.
 	CertMap []CertRule
 
 	certRules []certRule // of CertMap
 }
+
+// IAMAuth says what IAM tokens are to clients of a Listener. They are taken over TLS and Unix sockets only, where clients are asked for a
+// password in the clear then: who they are is known by it only.
+type IAMAuth string
+
+// What IAM tokens are.
+const (
+	IAMDisabled IAMAuth = "disabled" // passwords like others
+	IAMAllowed  IAMAuth = "allowed"  // good in the place of a password
+	IAMRequired IAMAuth = "required" // the only way in
+)
 
 // CertRule lets certificates come in as a user.
 type CertRule struct {

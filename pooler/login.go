@@ -5,6 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/xdg-go/scram"
+
+	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
 // denied is why somebody is not let in. The client learns no more than that its password is wrong, whatever is.
@@ -78,11 +83,45 @@ func (c *client) authenticate(ctx context.Context, user string, cfg *Config) err
 		return err
 	}
 	defer all.leave()
+	private := c.tls != nil || c.listener.unix()
+	switch {
+	case c.listener.IAMAuth == IAMRequired && !private:
+		return &problem{"28000", "fairlead: this address takes IAM tokens only, and those over TLS only: use sslmode=verify-full"}
+	case c.listener.IAMAuth == IAMDisabled || !private:
+		a, err := all.account(ctx, c.listener.Cluster, user)
+		if err != nil {
+			return err
+		}
+		return c.scramLogin(ctx, a)
+	}
+	return c.plainLogin(ctx, user, all)
+}
+
+// plainLogin asks for a password in the clear, which may be a token.
+func (c *client) plainLogin(ctx context.Context, user string, all *logins) error {
+	if err := c.send(&pgproto3.AuthenticationCleartextPassword{}); err != nil {
+		return err
+	}
+	body, err := c.readMessage('p')
+	if err != nil {
+		return err
+	}
+	password, rest, ok := wire.CString(body)
+	if !ok || len(rest) != 0 {
+		return &problem{"08P01", "invalid password packet"}
+	}
+	if t, ok := parseToken(string(password)); ok {
+		return c.tokenLogin(ctx, user, t, all)
+	}
+	if c.listener.IAMAuth == IAMRequired {
+		return &denied{"the password is no IAM token, and iam_auth is required"}
+	}
 	a, err := all.account(ctx, c.listener.Cluster, user)
 	if err != nil {
 		return err
 	}
-	return c.scramLogin(ctx, a)
+	_, err = a.check(ctx, func(stored scram.StoredCredentials) (string, bool) { return "", is(string(password), stored) })
+	return err
 }
 
 // toldTo is what a client learns of a login that failed, and behind it what the log has.

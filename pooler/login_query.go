@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/xdg-go/scram"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/fairlead-go/fairlead/driver"
 )
@@ -45,10 +44,7 @@ type authQuery struct {
 	log   *slog.Logger
 
 	answers *recent[string, answer]
-	flights singleflight.Group
-	ctx     context.Context
-	cancel  context.CancelFunc
-	flying  sync.WaitGroup
+	flights *flights[answer]
 }
 
 // answer is what is known of a user. It does not change.
@@ -59,7 +55,7 @@ type answer struct {
 }
 
 func newAuthQuery(k *Cluster, salt func(string) []byte, log *slog.Logger) (*authQuery, error) {
-	q := &authQuery{query: k.AuthQuery, owner: k.Database.Conn.User, salt: salt, log: log, answers: newRecent[string, answer](answersKept)}
+	q := &authQuery{query: k.AuthQuery, owner: k.Database.Conn.User, salt: salt, log: log, answers: newRecent[string, answer](answersKept), flights: newFlights[answer]()}
 	own := k.AuthDatabase
 	if own == nil {
 		own = k.Database
@@ -82,14 +78,12 @@ func newAuthQuery(k *Cluster, salt func(string) []byte, log *slog.Logger) (*auth
 		db.SetConnMaxIdleTime(queryIdle)
 		return db
 	})
-	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q, nil
 }
 
 // close ends what is under way.
 func (q *authQuery) close() {
-	q.cancel()
-	q.flying.Wait()
+	q.flights.close()
 	_ = q.db().Close() // there is nothing in it
 }
 
@@ -119,34 +113,20 @@ func (q *authQuery) account(ctx context.Context, user string) (account, error) {
 
 // ask asks the database, once however many want to know.
 func (q *authQuery) ask(ctx context.Context, user string) (answer, error) {
-	q.flying.Add(1)
-	result := q.flights.DoChan(user, func() (any, error) {
+	return q.flights.do(ctx, user, func(ctx context.Context) (answer, error) {
 		if a, ok := q.answers.get(user); ok && time.Since(a.read) < answerFresh {
 			return a, nil
 		}
-		ctx, cancel := context.WithTimeout(q.ctx, DefaultLoginTimeout)
-		defer cancel()
 		a, valid, err := q.read(ctx, user)
 		if err != nil {
-			if q.ctx.Err() == nil {
+			if !errors.Is(context.Cause(ctx), errLoginsOver) {
 				q.log.Warn("nobody can log in by auth_query at the moment", "error", err)
 			}
-			return answer{}, &uncheckedError{fmt.Errorf("auth_query: %w", err)}
+			return a, &uncheckedError{fmt.Errorf("auth_query: %w", err)}
 		}
 		q.answers.put(user, a, a.read.Add(min(valid, answerLife)))
 		return a, nil
 	})
-	select {
-	case r := <-result:
-		q.flying.Done()
-		if r.Err != nil {
-			return answer{}, r.Err
-		}
-		return r.Val.(answer), nil
-	case <-ctx.Done():
-		go func() { <-result; q.flying.Done() }()
-		return answer{}, &uncheckedError{fmt.Errorf("auth_query: %w", context.Cause(ctx))}
-	}
 }
 
 // read asks for a user's verifier, and what the server has on him beside it. valid is how long the answer holds at most.

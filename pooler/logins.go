@@ -48,6 +48,7 @@ type logins struct {
 	users   map[string]scram.StoredCredentials
 	secrets map[string]*secretUser
 	queries map[string]*authQuery // by cluster
+	tokens  map[string]*tokens    // by cluster
 
 	mu   sync.Mutex
 	uses int  // a Server's, and of clients that log in
@@ -57,7 +58,7 @@ type logins struct {
 func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 	l := &logins{
 		key: make([]byte, 32), users: make(map[string]scram.StoredCredentials, len(cfg.Users)), secrets: make(map[string]*secretUser),
-		queries: make(map[string]*authQuery), uses: 1,
+		queries: make(map[string]*authQuery), tokens: make(map[string]*tokens), uses: 1,
 	}
 	_, _ = rand.Read(l.key) // never fails
 	if err := l.open(cfg, log); err != nil {
@@ -79,6 +80,7 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 		}
 	}
 	for name, k := range cfg.Clusters {
+		l.tokens[name] = newTokens(k.Database.Conn.User, l.key)
 		if k.AuthQuery == "" {
 			continue
 		}
@@ -153,5 +155,8 @@ func (l *logins) leave() {
 	}
 	for _, q := range l.queries {
 		q.close()
+	}
+	for _, t := range l.tokens {
+		t.flights.close()
 	}
 }

@@ -24,6 +24,7 @@ type file struct {
 		TargetRole TargetRole `yaml:"target_role"`
 		Mode       Mode       `yaml:"mode"`
 		Login      Login      `yaml:"login"`
+		IAMAuth    iamAuth    `yaml:"iam_auth"`
 		RequireTLS bool       `yaml:"require_tls"`
 		Cert       string     `yaml:"tls_cert_file"`
 		Key        string     `yaml:"tls_key_file"`
@@ -139,7 +140,7 @@ func ParseConfig(text []byte) (Config, error) {
 		}
 	}
 	for _, l := range f.Listeners {
-		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login}
+		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login, IAMAuth: IAMAuth(l.IAMAuth)}
 		if l.RequireTLS {
 			listener.Encryption = EncryptionRequired
 		}

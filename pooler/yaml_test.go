@@ -72,10 +72,17 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"nothing to ask":           {"pool_size: 7", "auth_dsn: postgres://auth:s3same@db.example.com/app", "auth_dsn without auth_query"},
 		"two passwords":            {"password: wonderland", "password: wonderland\n    secret_id: prod/alice", "a password and a secret"},
 		"no such secret's ARN":     {"password: wonderland", "secret_id: arn:aws:iam::1:role/x", "[12:16] awscreds: secret"},
+		"tokens perhaps":           {"127.0.0.1:6432", "127.0.0.1:6432\n    iam_auth: maybe", "[4:15] iam_auth \"maybe\" is not known"},
+		"tokens in the clear":      {"127.0.0.1:6432", "127.0.0.1:6432\n    iam_auth: required", "TLS and Unix sockets only"},
+		"tokens for everybody":     {"127.0.0.1:6432", "/run/x\n    login: trust\n    iam_auth: required", "a token is given as a password"},
+		"tokens for no TLS":        {"127.0.0.1:6432", "/run/x\n    iam_auth: required", "sslmode=verify-full in its DSN"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(sound, c.change, c.to, 1)
+			if name == "tokens for no TLS" {
+				text = strings.Replace(text, "/app\n", "/app?sslmode=disable\n", 1)
+			}
 			cfg, err := pooler.ParseConfig([]byte(text))
 			if err == nil {
 				_, err = pooler.New(cfg)

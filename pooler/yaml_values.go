@@ -57,6 +57,14 @@ func (id *secretID) UnmarshalYAML(n ast.Node) error {
 	})
 }
 
+// iamAuth is an IAMAuth.
+type iamAuth string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (a *iamAuth) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(a), func(text string) error { return IAMAuth(text).check() })
+}
+
 // certField is a CertField.
 type certField string
 
