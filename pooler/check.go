@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
 
@@ -111,6 +113,9 @@ func (k *Cluster) complete() error {
 	if err := k.completeAuth(); err != nil {
 		return err
 	}
+	if err := k.completeSTS(); err != nil {
+		return err
+	}
 	list, err := sqltext.Split(k.InitQuery, sqltext.Options{})
 	if err != nil {
 		return fmt.Errorf("init_query: %w", err)
@@ -132,6 +137,35 @@ func (k *Cluster) completeAuth() error {
 		return nil
 	}
 	return checkAuthQuery(k.AuthQuery)
+}
+
+// completeSTS looks at what tells whose a token of STS is.
+func (k *Cluster) completeSTS() (err error) {
+	if len(k.IAMRoles) == 0 {
+		if k.IAMAudience != "" || k.STSEndpoint != "" {
+			return errors.New("iam_audience and sts_endpoint are for iam_roles, and there are none")
+		}
+		return nil
+	}
+	if err := awscreds.CheckAudience(k.IAMAudience); err != nil {
+		return fmt.Errorf("iam_audience %q: iam_roles need one, that no other pooler has: %w", k.IAMAudience, err)
+	}
+	for name, users := range k.IAMRoles {
+		if _, err := principal(name); err != nil {
+			return fmt.Errorf("iam_roles: %w", err)
+		}
+		if len(users) == 0 || slices.Contains(users, "") {
+			return fmt.Errorf("iam_roles: %s: the users are missing that it may come in as", name)
+		}
+	}
+	if k.STSEndpoint == "" {
+		region := cmp.Or(k.Database.AWSRegion, rdsname.Region(k.Database.Conn.Host))
+		if region == "" {
+			return errors.New("sts_endpoint is needed for iam_roles: the DSN's host does not say which region it is in: https://sts.<region>.amazonaws.com")
+		}
+		k.STSEndpoint = stsOf(region)
+	}
+	return checkSTSEndpoint(k.STSEndpoint)
 }
 
 func checkAuthQuery(text string) error {
@@ -165,8 +199,7 @@ func (l *Listener) complete(c *Config) error {
 		if err != nil {
 			return fmt.Errorf("%w; host:port or the path of a Unix socket is needed", err)
 		}
-		ip := net.ParseIP(host)
-		local = host == "localhost" || ip != nil && ip.IsLoopback()
+		local = loopback(host)
 	}
 	if l.Login == "" {
 		l.Login = LoginPassword
@@ -209,7 +242,7 @@ func (l *Listener) completeIAM(k *Cluster) error {
 		return fmt.Errorf("iam_auth: %s with login: %s: a token is given as a password", l.IAMAuth, l.Login)
 	case l.TLS == nil && !l.unix():
 		return fmt.Errorf("iam_auth: %s: tokens are taken over TLS and Unix sockets only: tls_cert_file and tls_key_file are needed", l.IAMAuth)
-	case k.Database.Conn.TLSConfig == nil && !slices.ContainsFunc(k.Database.Conn.Fallbacks, overTLS):
+	case len(k.IAMRoles) == 0 && k.Database.Conn.TLSConfig == nil && !slices.ContainsFunc(k.Database.Conn.Fallbacks, overTLS):
 		return fmt.Errorf("iam_auth: %s: a token is proved by a login to the cluster, over TLS only: set sslmode=verify-full in its DSN", l.IAMAuth)
 	}
 	return nil
@@ -235,6 +268,11 @@ func (l *Listener) completeCerts() (err error) {
 	}
 	l.certRules, err = newCertRules(l.CertMap)
 	return err
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (l *Listener) unix() bool { return filepath.IsAbs(l.Address) || strings.HasPrefix(l.Address, "@") }

@@ -192,6 +192,13 @@ type Cluster struct {
 	// AuthDatabase says how AuthQuery is run, where that is another user than the one that sessions run as. It comes from
 	// driver.ParseConfig. Default nil: as Database does.
 	AuthDatabase *driver.Config
+	// IAMRoles are the users as which roles of AWS may come in where a Listener's IAMAuth takes tokens: ARNs of roles or users, each with the names of
+	// the users. The client's token is one of awscreds.NewSTS. Default nil: nobody's.
+	IAMRoles map[string][]string
+	// IAMAudience is whom such tokens have to be for; needed with IAMRoles. A token for one audience is nothing to another.
+	IAMAudience string
+	// STSEndpoint is where AWS's STS is asked whose a token is. Default: that of the region in the DSN or its host.
+	STSEndpoint string
 	// Databases are those for which something else holds, by name.
 	Databases map[string]Database
 	// PoolSize bounds the connections of a pool. Default DefaultPoolSize.

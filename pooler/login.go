@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/xdg-go/scram"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -109,6 +111,9 @@ func (c *client) plainLogin(ctx context.Context, user string, all *logins) error
 	password, rest, ok := wire.CString(body)
 	if !ok || len(rest) != 0 {
 		return &problem{"08P01", "invalid password packet"}
+	}
+	if text, ok := strings.CutPrefix(string(password), awscreds.STSPrefix); ok {
+		return all.roles[c.listener.Cluster].login(ctx, user, text)
 	}
 	if t, ok := parseToken(string(password)); ok {
 		return c.tokenLogin(ctx, user, t, all)

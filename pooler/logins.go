@@ -49,6 +49,7 @@ type logins struct {
 	secrets map[string]*secretUser
 	queries map[string]*authQuery // by cluster
 	tokens  map[string]*tokens    // by cluster
+	roles   map[string]*roles     // by cluster
 
 	mu   sync.Mutex
 	uses int  // a Server's, and of clients that log in
@@ -58,7 +59,7 @@ type logins struct {
 func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 	l := &logins{
 		key: make([]byte, 32), users: make(map[string]scram.StoredCredentials, len(cfg.Users)), secrets: make(map[string]*secretUser),
-		queries: make(map[string]*authQuery), tokens: make(map[string]*tokens), uses: 1,
+		queries: make(map[string]*authQuery), tokens: make(map[string]*tokens), roles: make(map[string]*roles), uses: 1,
 	}
 	_, _ = rand.Read(l.key) // never fails
 	if err := l.open(cfg, log); err != nil {
@@ -81,6 +82,9 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 	}
 	for name, k := range cfg.Clusters {
 		l.tokens[name] = newTokens(k.Database.Conn.User, l.key)
+		if len(k.IAMRoles) > 0 {
+			l.roles[name] = newRoles(k, l.key, log.With("cluster", name))
+		}
 		if k.AuthQuery == "" {
 			continue
 		}
@@ -158,5 +162,9 @@ func (l *logins) leave() {
 	}
 	for _, t := range l.tokens {
 		t.flights.close()
+	}
+	for _, r := range l.roles {
+		r.flights.close()
+		r.client.CloseIdleConnections()
 	}
 }

@@ -62,6 +62,9 @@ type fileCluster struct {
 	AuthQuery      authQueryText   `yaml:"auth_query"`
 	AuthDSN        string          `yaml:"auth_dsn"`
 	AuthDSNFile    string          `yaml:"auth_dsn_file"`
+	IAMRoles       iamRoles        `yaml:"iam_roles"`
+	IAMAudience    iamAudience     `yaml:"iam_audience"`
+	STSEndpoint    stsEndpoint     `yaml:"sts_endpoint"`
 	PoolSize       int             `yaml:"pool_size"`
 	MaxPercent     int             `yaml:"max_connections_percent"`
 	MaxIdlePercent int             `yaml:"max_idle_connections_percent"`
@@ -91,6 +94,7 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 		MaxIdleConnectionsPercent: f.MaxIdlePercent, MinPoolSize: f.MinPoolSize, BorrowTimeout: time.Duration(f.BorrowTimeout),
 		InitQuery: f.InitQuery, PinningFilters: f.PinningFilters, ServerLifetime: time.Duration(f.ServerLifetime),
 		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements, AuthQuery: string(f.AuthQuery),
+		IAMRoles: f.IAMRoles, IAMAudience: string(f.IAMAudience), STSEndpoint: string(f.STSEndpoint),
 	}
 	for name, d := range f.Databases {
 		k.Databases[name] = Database{PoolSize: d.PoolSize, MaxClients: d.MaxClients}

@@ -76,6 +76,13 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"tokens in the clear":      {"127.0.0.1:6432", "127.0.0.1:6432\n    iam_auth: required", "TLS and Unix sockets only"},
 		"tokens for everybody":     {"127.0.0.1:6432", "/run/x\n    login: trust\n    iam_auth: required", "a token is given as a password"},
 		"tokens for no TLS":        {"127.0.0.1:6432", "/run/x\n    iam_auth: required", "sslmode=verify-full in its DSN"},
+		"no role":                  {"pool_size: 7", "iam_roles:\n      role/app: [alice]", "[8:7] \"role/app\" is no ARN"},
+		"a role as nobody":         {"pool_size: 7", "iam_audience: x\n    iam_roles:\n      arn:aws:iam::1:role/app: []", "the users are missing"},
+		"a role without audience":  {"pool_size: 7", "iam_roles:\n      arn:aws:iam::1:role/app: [alice]", "iam_roles need one"},
+		"an audience of two":       {"pool_size: 7", "iam_audience: a b", "[7:19] not a name"},
+		"an audience for nothing":  {"pool_size: 7", "iam_audience: x", "there are none"},
+		"no region":                {"pool_size: 7", "iam_audience: x\n    iam_roles:\n      arn:aws:iam::1:role/app: [alice]", "sts_endpoint is needed"},
+		"STS in the clear":         {"pool_size: 7", "sts_endpoint: http://sts.eu-west-1.amazonaws.com", "[7:19] sts_endpoint"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {

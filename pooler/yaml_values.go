@@ -65,6 +65,42 @@ func (a *iamAuth) UnmarshalYAML(n ast.Node) error {
 	return decodeChecked(n, (*string)(a), func(text string) error { return IAMAuth(text).check() })
 }
 
+// iamRoles are a Cluster's IAMRoles.
+type iamRoles map[string][]string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (r *iamRoles) UnmarshalYAML(n ast.Node) error {
+	if err := yaml.NodeToValue(n, (*map[string][]string)(r)); err != nil {
+		return err
+	}
+	list, ok := n.(*ast.MappingNode)
+	if !ok {
+		return nil // an empty one
+	}
+	for _, entry := range list.Values {
+		if _, err := principal(entry.Key.GetToken().Value); err != nil {
+			return &yaml.SyntaxError{Message: err.Error(), Token: entry.Key.GetToken()}
+		}
+	}
+	return nil
+}
+
+// iamAudience is a Cluster's IAMAudience.
+type iamAudience string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (a *iamAudience) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(a), awscreds.CheckAudience)
+}
+
+// stsEndpoint is a Cluster's STSEndpoint.
+type stsEndpoint string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (e *stsEndpoint) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(e), checkSTSEndpoint)
+}
+
 // certField is a CertField.
 type certField string
 
