@@ -35,7 +35,7 @@ func (c *client) login(ctx context.Context, packet []byte) error {
 	cfg := c.server.cfg.Load()
 	cluster := cfg.Clusters[c.listener.Cluster]
 	if cluster == nil {
-		return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", c.listener.Cluster)}
+		return noCluster(c.listener.Cluster)
 	}
 	user, database := params["user"], params["database"]
 	if database == "" {
@@ -72,6 +72,10 @@ func (c *client) login(ctx context.Context, packet []byte) error {
 	return nil
 }
 
+func noCluster(name string) error {
+	return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", name)}
+}
+
 // authenticate has the client prove who it is, in its listener's way.
 func (c *client) authenticate(ctx context.Context, user string, cfg *Config) error {
 	switch c.listener.Login {
@@ -85,6 +89,9 @@ func (c *client) authenticate(ctx context.Context, user string, cfg *Config) err
 		return err
 	}
 	defer all.leave()
+	if all.tokens[c.listener.Cluster] == nil { // there was a reload since
+		return noCluster(c.listener.Cluster)
+	}
 	private := c.tls != nil || c.listener.unix()
 	switch {
 	case c.listener.IAMAuth == IAMRequired && !private:

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fairlead-go/fairlead/credentials"
@@ -64,6 +65,7 @@ func signatureEnd(q url.Values) (time.Time, error) {
 // tokens are those of a cluster that are known to be good, each for its user. None is kept itself, only a digest that nobody
 // else can make.
 type tokens struct {
+	own     string // the database that the cluster's DSN names
 	owner   string // whom sessions run as
 	key     []byte
 	good    *recent[string, struct{}]
@@ -74,9 +76,9 @@ type tokens struct {
 	due    *recent[string, time.Time] // when a user's next proof is; guarded by pacing
 }
 
-func newTokens(owner string, key []byte) *tokens {
+func newTokens(own *pgx.ConnConfig, key []byte) *tokens {
 	return &tokens{
-		owner: owner, key: key, good: newRecent[string, struct{}](tokensKept), flights: newFlights[struct{}](),
+		own: own.Database, owner: own.User, key: key, good: newRecent[string, struct{}](tokensKept), flights: newFlights[struct{}](),
 		slots: make(chan struct{}, proofsAtOnce), due: newRecent[string, time.Time](tokensKept),
 	}
 }
@@ -103,7 +105,7 @@ func (c *client) tokenLogin(ctx context.Context, user string, t token, all *logi
 			return none, err
 		}
 		defer func() { <-k.slots }()
-		if err := c.proveToken(ctx, user, t, k.owner); err != nil {
+		if err := c.proveToken(ctx, t, k); err != nil {
 			return none, err
 		}
 		until := t.end
@@ -162,14 +164,15 @@ func (k *tokens) reserve(ctx context.Context, user string) (wait time.Duration, 
 }
 
 // proveToken logs in to the cluster's writer with the token, as the user that it is for.
-func (c *client) proveToken(ctx context.Context, user string, t token, owner string) error {
-	p, err := c.server.pools.take(c.server.cfg.Load().ownKey(c.listener))
+func (c *client) proveToken(ctx context.Context, t token, k *tokens) error {
+	l := c.listener
+	p, err := c.server.pools.take(poolKey{l.Cluster, l.TargetRole, l.Mode, k.own})
 	if err != nil {
 		return &uncheckedError{err}
 	}
 	defer c.server.pools.leave(p)
-	err = p.pool.Prove(ctx, credentials.Credential{User: user, Password: credentials.NewSecret(t.text), Bearer: true, Label: "a client's IAM token"},
-		func(ctx context.Context, pg *pgconn.PgConn) error { return mayBecome(ctx, pg, owner) })
+	err = p.pool.Prove(ctx, credentials.Credential{User: t.user, Password: credentials.NewSecret(t.text), Bearer: true, Label: "a client's IAM token"},
+		func(ctx context.Context, pg *pgconn.PgConn) error { return mayBecome(ctx, pg, k.owner) })
 	var d *denied
 	var refused *pgconn.PgError
 	switch {
@@ -178,7 +181,7 @@ func (c *client) proveToken(ctx context.Context, user string, t token, owner str
 	case errors.As(err, &refused) && (strings.HasPrefix(refused.Code, "28") || refused.Code == "42501"):
 		return &denied{"the server refuses the IAM token: " + refused.Message}
 	}
-	c.server.log.Warn("an IAM token cannot be proved at the moment", "cluster", c.listener.Cluster, "user", user, "error", err)
+	c.server.log.Warn("an IAM token cannot be proved at the moment", "cluster", l.Cluster, "user", t.user, "error", err)
 	return &uncheckedError{fmt.Errorf("prove an IAM token: %w", err)}
 }
 

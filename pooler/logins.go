@@ -81,7 +81,7 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 		}
 	}
 	for name, k := range cfg.Clusters {
-		l.tokens[name] = newTokens(k.Database.Conn.User, l.key)
+		l.tokens[name] = newTokens(k.Database.Conn, l.key)
 		if len(k.IAMRoles) > 0 {
 			l.roles[name] = newRoles(k, l.key, log.With("cluster", name))
 		}
@@ -148,8 +148,8 @@ func (l *logins) use() bool {
 func (l *logins) leave() {
 	l.mu.Lock()
 	l.uses--
-	l.over = l.uses == 0
-	last := l.over
+	last := l.uses == 0
+	l.over = l.over || last
 	l.mu.Unlock()
 	if !last {
 		return

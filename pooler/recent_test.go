@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestWhatWasRecentIsBounded(t *testing.T) {
@@ -57,7 +59,7 @@ func TestASignatureIsNotGoodForLongerThanAWSTakesIt(t *testing.T) {
 
 func TestTheProofsOfAUserArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newTokens("app", []byte("key"))
+		k := newTokens(new(pgx.ConnConfig), []byte("key"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		turns := 0
