@@ -115,6 +115,7 @@ const (
 	AuthPassword Auth = "password" // the password of the DSN, of PGPASSWORD or of the password file, as in pgx
 	AuthIAM      Auth = "iam"      // IAM tokens
 	AuthSecret   Auth = "secret"   // a secret of AWS Secrets Manager
+	AuthIAMSTS   Auth = "iam_sts"  // tokens by which a pooler of ours learns from AWS's STS which role this process has
 )
 
 // Config describes the database, and how to go on when a part of it fails. It comes from [ParseConfig], and only from
@@ -167,6 +168,8 @@ type Config struct {
 	AWSProfile string
 	// IAMHost is the parameter iam_host, host or host:port; default: what is dialled.
 	IAMHost string
+	// IAMAudience is the parameter iam_audience: which pooler tokens are for with AuthIAMSTS.
+	IAMAudience string
 	// IAMLoginRate is the parameter iam_login_rate, logins a second to each instance; default 150.
 	IAMLoginRate int
 	// Credentials has what to log in with, in the place of Auth, which must be AuthPassword then; who made it closes it.

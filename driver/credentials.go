@@ -29,6 +29,12 @@ func (c *Config) provider() (credentials.Provider, error) {
 				"cluster", c.clusterName(), "iam_host", c.IAMHost)
 		}
 		return credentials.Paced(awscreds.NewIAM(awscreds.IAMConfig{Config: cfg, SignFor: c.signFor()}), c.IAMLoginRate), nil
+	case c.Auth == AuthIAMSTS:
+		sts, err := awscreds.NewSTS(awscreds.STSConfig{Config: cfg, Audience: c.IAMAudience})
+		if err != nil {
+			return nil, fmt.Errorf("fairlead: auth=iam_sts: %w", err)
+		}
+		return credentials.Paced(sts, c.IAMLoginRate), nil
 	case c.Auth == AuthSecret:
 		secrets, err := awscreds.NewSecrets(awscreds.SecretsConfig{Config: cfg, SecretID: c.SecretID, HostRegion: rdsname.Region(c.Conn.Host)})
 		if err != nil {
@@ -66,13 +72,20 @@ func (c *Config) checkAuth() error {
 		return fmt.Errorf("fairlead: secret_id with auth=%s: set auth=secret, or leave secret_id out", c.Auth)
 	case c.Auth != AuthIAM && c.IAMHost != "" && !c.ambient["iam_host"]:
 		return fmt.Errorf("fairlead: iam_host with auth=%s: set auth=iam, or leave iam_host out", c.Auth)
+	case c.Auth == AuthIAMSTS && c.IAMAudience == "":
+		return errors.New("fairlead: auth=iam_sts without iam_audience: set it to the one of the pooler's cluster")
+	case c.Auth != AuthIAMSTS && c.IAMAudience != "" && !c.ambient["iam_audience"]:
+		return fmt.Errorf("fairlead: iam_audience with auth=%s: set auth=iam_sts, or leave iam_audience out", c.Auth)
 	case c.Credentials != nil && c.Auth != AuthPassword:
 		return fmt.Errorf("fairlead: the Config has Credentials and auth=%s: leave one of them out", c.Auth)
-	case c.Auth == AuthIAM && c.Conn.TLSConfig == nil && !slices.ContainsFunc(c.Conn.Fallbacks, func(f *pgxFallback) bool { return f.TLSConfig != nil }):
-		return errors.New("fairlead: auth=iam without TLS: a token is sent over TLS only; set sslmode=verify-full")
+	case c.Auth.bearer() && c.Conn.TLSConfig == nil && !slices.ContainsFunc(c.Conn.Fallbacks, func(f *pgxFallback) bool { return f.TLSConfig != nil }):
+		return fmt.Errorf("fairlead: auth=%s without TLS: a token is sent over TLS only; set sslmode=verify-full", c.Auth)
 	}
 	return nil
 }
+
+// bearer reports whether who reads what is logged in with can use it.
+func (a Auth) bearer() bool { return a == AuthIAM || a == AuthIAMSTS }
 
 // beforeConnect gives plain pgx what it logs in with; nil where it finds that itself.
 func (c *Config) beforeConnect() (func(context.Context, *pgx.ConnConfig) error, error) {

@@ -103,15 +103,18 @@ func TestCertificatesOfRDSAreTrustedWhereTheyBelong(t *testing.T) {
 func TestParametersOfCredentialsThatDoNotGoTogether(t *testing.T) {
 	quietEnv(t)
 	for dsn, want := range map[string]string{
-		"auth=secret":                           "secret_id",
-		"secret_id=x":                           "auth=secret",
-		"iam_host=h":                            "auth=iam",
-		"auth=iam sslmode=disable":              "sslmode=verify-full",
-		"auth=iam host=/tmp":                    "sslmode=verify-full",
-		"auth=secret secret_id=arn:aws:s3:::x":  "",
-		"auth=iam secret_id=x":                  "secret_id",
-		"auth=secret secret_id=x iam_host=h":    "iam_host",
-		"postgres://h?auth=iam&sslmode=disable": "over TLS only",
+		"auth=secret":              "secret_id",
+		"secret_id=x":              "auth=secret",
+		"iam_host=h":               "auth=iam",
+		"auth=iam sslmode=disable": "sslmode=verify-full",
+		"auth=iam host=/tmp":       "sslmode=verify-full",
+		"auth=iam_sts":             "iam_audience",
+		"iam_audience=x":           "auth=iam_sts",
+		"auth=iam_sts iam_audience=x sslmode=disable": "sslmode=verify-full",
+		"auth=secret secret_id=arn:aws:s3:::x":        "",
+		"auth=iam secret_id=x":                        "secret_id",
+		"auth=secret secret_id=x iam_host=h":          "iam_host",
+		"postgres://h?auth=iam&sslmode=disable":       "over TLS only",
 	} {
 		_, err := ParseConfig(dsn)
 		if want == "" {

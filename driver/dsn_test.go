@@ -52,7 +52,7 @@ func TestDefaults(t *testing.T) {
 		"topology": "auto", "instance_host_pattern": "", "target_session_attrs": "read-write", "continuity": "full",
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
-		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_login_rate": "150",
+		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_audience": "", "iam_login_rate": "150",
 		"session_state": "strict", "track_settings": "",
 		"pool_mode": "session", "max_upstreams": "20", "connection_borrow_timeout": "120s",
 	}
@@ -104,10 +104,11 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"session_state":             {"strict": "strict", "relaxed": "relaxed"},
 		"track_settings":            {"app.tenant": "app.tenant", "app.tenant,work_mem": "app.tenant,work_mem"},
 		"continuity_notices":        {"on": "on", "off": "off"},
-		"auth":                      {"password": "password", "iam": "iam", "secret": "secret"},
+		"auth":                      {"password": "password", "iam": "iam", "secret": "secret", "iam_sts": "iam_sts"},
 		"secret_id":                 {"prod/app": "prod/app"},
 		"aws_region":                {"eu-west-1": "eu-west-1", "us-gov-west-1": "us-gov-west-1"},
 		"aws_profile":               {"dev team": "dev team"},
+		"iam_audience":              {"prod-orders": "prod-orders"},
 		"iam_host":                  {"db.example.com": "db.example.com", "db.example.com:6432": "db.example.com:6432"},
 		"iam_login_rate":            {"0": "0", "199": "199", "100000": "100000"},
 		"pool_mode":                 {"session": "session", "transaction": "transaction"},
@@ -133,6 +134,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"aws_region":                {"": "empty", "Ireland": "not the name", "eu west-1": "not the name"},
 		"aws_profile":               {"": "empty"},
 		"iam_host":                  {"": "empty", "a b": "not a host", "h:port": "not a host", "postgres://h": "not a host", "h:0": "not a host"},
+		"iam_audience":              {"": "empty", "a b": "not a name", "é": "not a name"},
 		"iam_login_rate":            {"": "not such a number", "-1": "not such a number", "100001": "not such a number", "1.5": "not such a number"},
 		"pool_mode":                 {"": "unknown value", "statement": "unknown value"},
 		"max_upstreams":             {"": "not a number", "0": "too small", "10001": "too large", "x": "not a number"},
@@ -141,6 +143,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 	// needed has what a parameter does not go without.
 	needed := map[string][][2]string{
 		"aurora": {{"instance_host_pattern", "?.example.com"}}, "secret": {{"secret_id", "x"}}, "secret_id": {{"auth", "secret"}}, "iam": {{"host", "127.0.0.1"}}, "iam_host": {{"auth", "iam"}, {"host", "127.0.0.1"}},
+		"iam_sts": {{"iam_audience", "x"}, {"host", "127.0.0.1"}}, "iam_audience": {{"auth", "iam_sts"}, {"host", "127.0.0.1"}},
 	}
 	forms := func(name, value string) []string {
 		pair := prepend("", [][2]string{{name, value}})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/credentials"
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/session"
 )
@@ -64,11 +65,11 @@ var params = []*param{
 		},
 		"`read-write`; for a `cluster-ro` endpoint `read-only`",
 		AttrsAny, AttrsReadWrite, AttrsReadOnly, AttrsPrimary, AttrsStandby, AttrsPreferStandby),
-	enum("auth", "What is logged in with: `password` what pgx finds, `iam` IAM tokens, which need TLS, `secret` the user and the password in a secret of AWS Secrets Manager (see docs/credentials.md).",
+	enum("auth", "What is logged in with: `password` what pgx finds, `iam` IAM tokens, which need TLS, `secret` the user and the password in a secret of AWS Secrets Manager, `iam_sts` tokens for a pooler with `iam_roles`, which need TLS (see docs/credentials.md).",
 		func(c *Config) *Auth { return &c.Auth },
 		func(*Config) Auth { return AuthPassword },
 		"",
-		AuthPassword, AuthIAM, AuthSecret),
+		AuthPassword, AuthIAM, AuthSecret, AuthIAMSTS),
 	text("secret_id", "a name or an ARN", "The secret for `auth=secret`.", "none; needed for `auth=secret`",
 		func(c *Config) *string { return &c.SecretID }, func(string) error { return nil }),
 	text("aws_region", "the name of a region, as in eu-west-1", "The region of the secret, or the one that tokens are signed for.",
@@ -79,6 +80,8 @@ var params = []*param{
 	text("iam_host", "host or host:port", "The endpoint that IAM tokens are signed for, and whose name the server's certificate has, when the DSN's host is a tunnel, a CNAME or a load balancer before it.",
 		"the host that is dialled",
 		func(c *Config) *string { return &c.IAMHost }, checkHost),
+	text("iam_audience", "a name of letters, digits and ._:/-", "Which pooler tokens are for with `auth=iam_sts`: its cluster's `iam_audience`.", "none; needed for `auth=iam_sts`",
+		func(c *Config) *string { return &c.IAMAudience }, awscreds.CheckAudience),
 	{
 		name: "iam_login_rate", allowed: "a number from 0 to 100000; 0 is no limit",
 		effect: "How many logins a second to one instance are begun with IAM tokens; more wait. AWS advises to stay under 200.",

@@ -52,7 +52,7 @@ func (d *splitted) trust(service map[string]string) trust {
 			auth = os.Getenv(paramNamed("auth").env())
 		}
 	}
-	if mode == "" && (auth == string(AuthIAM) || t.roots == rdsRoots) {
+	if mode == "" && (Auth(auth).bearer() || t.roots == rdsRoots) {
 		t.forPgx = append(t.forPgx, [2]string{"sslmode", "verify-full"})
 	}
 	return t

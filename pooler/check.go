@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
 
@@ -53,10 +58,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Users = maps.Clone(c.Users)
 	for name, u := range c.Users {
-		if u.Password == "" {
+		switch {
+		case u.Password == "" && u.Secret == nil && !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Login == LoginCert }):
 			return c, fmt.Errorf("pooler: user %q has no password", name)
-		}
-		if u.MaxClients < 0 {
+		case u.Password != "" && u.Secret != nil:
+			return c, fmt.Errorf("pooler: user %q has a password and a secret: one is enough", name)
+		case u.MaxClients < 0:
 			return c, fmt.Errorf("pooler: user %q: %d clients at most: 0 is for no bound", name, u.MaxClients)
 		}
 	}
@@ -103,6 +110,12 @@ func (k *Cluster) complete() error {
 			return fmt.Errorf("database %q: a pool size of %d, and %d clients at most: 0 is for the cluster's", name, d.PoolSize, d.MaxClients)
 		}
 	}
+	if err := k.completeAuth(); err != nil {
+		return err
+	}
+	if err := k.completeSTS(); err != nil {
+		return err
+	}
 	list, err := sqltext.Split(k.InitQuery, sqltext.Options{})
 	if err != nil {
 		return fmt.Errorf("init_query: %w", err)
@@ -111,6 +124,57 @@ func (k *Cluster) complete() error {
 		if sqltext.Classify(st.Text, sqltext.Options{}) == sqltext.Begin {
 			return errors.New("init_query begins a transaction: nobody would end it")
 		}
+	}
+	return nil
+}
+
+// completeAuth looks at what reads verifiers.
+func (k *Cluster) completeAuth() error {
+	if k.AuthQuery == "" {
+		if k.AuthDatabase != nil {
+			return errors.New("auth_dsn without auth_query: there is nothing to ask; auth_query: default reads pg_authid")
+		}
+		return nil
+	}
+	return checkAuthQuery(k.AuthQuery)
+}
+
+// completeSTS looks at what tells whose a token of STS is.
+func (k *Cluster) completeSTS() (err error) {
+	if len(k.IAMRoles) == 0 {
+		if k.IAMAudience != "" || k.STSEndpoint != "" {
+			return errors.New("iam_audience and sts_endpoint are for iam_roles, and there are none")
+		}
+		return nil
+	}
+	if err := awscreds.CheckAudience(k.IAMAudience); err != nil {
+		return fmt.Errorf("iam_audience %q: iam_roles need one, that no other pooler has: %w", k.IAMAudience, err)
+	}
+	for name, users := range k.IAMRoles {
+		if _, err := principal(name); err != nil {
+			return fmt.Errorf("iam_roles: %w", err)
+		}
+		if len(users) == 0 || slices.Contains(users, "") {
+			return fmt.Errorf("iam_roles: %s: the users are missing that it may come in as", name)
+		}
+	}
+	if k.STSEndpoint == "" {
+		region := cmp.Or(k.Database.AWSRegion, rdsname.Region(k.Database.Conn.Host))
+		if region == "" {
+			return errors.New("sts_endpoint is needed for iam_roles: the DSN's host does not say which region it is in: https://sts.<region>.amazonaws.com")
+		}
+		k.STSEndpoint = stsOf(region)
+	}
+	return checkSTSEndpoint(k.STSEndpoint)
+}
+
+func checkAuthQuery(text string) error {
+	list, err := sqltext.Split(text, sqltext.Options{})
+	if err != nil {
+		return fmt.Errorf("auth_query: %w", err)
+	}
+	if len(list) != 1 || !strings.Contains(text, "$1") {
+		return errors.New("auth_query: one statement is needed, with the user's name for $1: default, or SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1")
 	}
 	return nil
 }
@@ -128,18 +192,18 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("there is no cluster %q", l.Cluster)
 	}
 	l.Mode = cmp.Or(l.Mode, Transaction)
+	l.IAMAuth = cmp.Or(l.IAMAuth, IAMDisabled)
 	local := l.unix()
 	if !local {
 		host, _, err := net.SplitHostPort(l.Address)
 		if err != nil {
 			return fmt.Errorf("%w; host:port or the path of a Unix socket is needed", err)
 		}
-		ip := net.ParseIP(host)
-		local = host == "localhost" || ip != nil && ip.IsLoopback()
+		local = loopback(host)
 	}
 	if l.Login == "" {
 		l.Login = LoginPassword
-		if local && len(c.Users) == 0 {
+		if local && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" && l.IAMAuth == IAMDisabled {
 			l.Login = LoginTrust
 		}
 	}
@@ -148,18 +212,67 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("mode %q is not known: transaction, session and statement are", l.Mode)
 	case l.TargetRole != "" && l.TargetRole != ReadWrite && l.TargetRole != ReadOnly:
 		return fmt.Errorf("target_role %q is not known: READ_WRITE and READ_ONLY are", l.TargetRole)
-	case l.Login != LoginTrust && l.Login != LoginPassword:
-		return fmt.Errorf("login %q is not known: trust and password are", l.Login)
+	case l.Login != LoginTrust && l.Login != LoginPassword && l.Login != LoginCert:
+		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
-	case l.Login == LoginPassword && len(c.Users) == 0:
-		return errors.New("nobody could log in: users with passwords are needed")
+	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" && l.IAMAuth == IAMDisabled:
+		return errors.New("nobody could log in: users with passwords are needed, an auth_query of the cluster, or iam_auth")
 	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
 		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)
 	case l.Encryption == EncryptionRequired && l.TLS == nil:
 		return errors.New("encryption is required, and there is no certificate")
 	}
+	if err := l.completeIAM(c.Clusters[l.Cluster]); err != nil {
+		return err
+	}
+	return l.completeCerts()
+}
+
+// completeIAM looks at whether tokens can be taken, and proved.
+func (l *Listener) completeIAM(k *Cluster) error {
+	overTLS := func(f *pgconn.FallbackConfig) bool { return f.TLSConfig != nil }
+	if err := l.IAMAuth.check(); err != nil {
+		return err
+	}
+	switch {
+	case l.IAMAuth == IAMDisabled:
+		return nil
+	case l.Login != LoginPassword:
+		return fmt.Errorf("iam_auth: %s with login: %s: a token is given as a password", l.IAMAuth, l.Login)
+	case l.TLS == nil && !l.unix():
+		return fmt.Errorf("iam_auth: %s: tokens are taken over TLS and Unix sockets only: tls_cert_file and tls_key_file are needed", l.IAMAuth)
+	case len(k.IAMRoles) == 0 && k.Database.Conn.TLSConfig == nil && !slices.ContainsFunc(k.Database.Conn.Fallbacks, overTLS):
+		return fmt.Errorf("iam_auth: %s: a token is proved by a login to the cluster, over TLS only: set sslmode=verify-full in its DSN", l.IAMAuth)
+	}
 	return nil
+}
+
+func (a IAMAuth) check() error {
+	if a != IAMDisabled && a != IAMAllowed && a != IAMRequired {
+		return fmt.Errorf("iam_auth %q is not known: required, allowed and disabled are", string(a))
+	}
+	return nil
+}
+
+// completeCerts looks at what is asked of clients' certificates.
+func (l *Listener) completeCerts() (err error) {
+	asked := l.TLS != nil && l.TLS.ClientAuth == tls.RequireAndVerifyClientCert
+	switch {
+	case l.Login == LoginCert && (!asked || l.TLS.ClientCAs == nil):
+		return errors.New("login cert: it must be said who signs clients' certificates: tls_client_ca_file, with tls_cert_file and tls_key_file")
+	case l.Login != LoginCert && len(l.CertMap) > 0:
+		return errors.New("cert_map is for login: cert")
+	case asked && l.Encryption != EncryptionRequired:
+		return errors.New("clients need a certificate, and could do without if they did not encrypt: require_tls is needed")
+	}
+	l.certRules, err = newCertRules(l.CertMap)
+	return err
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (l *Listener) unix() bool { return filepath.IsAbs(l.Address) || strings.HasPrefix(l.Address, "@") }

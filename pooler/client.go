@@ -53,6 +53,9 @@ type client struct {
 // maxStartup bounds a startup packet, in bytes, as PostgreSQL does.
 const maxStartup = 10000
 
+// goodbye is how long a client has to take what it is told that is not let in.
+const goodbye = time.Second
+
 // problem is an error that a client is told.
 type problem struct{ code, message string }
 
@@ -64,13 +67,16 @@ func (c *client) serve() {
 	defer func() { _ = c.conn.Close() }()
 	deadline := time.Now().Add(c.server.cfg.Load().LoginTimeout)
 	_ = c.raw.SetDeadline(deadline) // a closed connection says so when it is used
-	err := c.start()
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	err := c.start(ctx)
+	cancel()
 	if c.shared != nil {
 		defer c.server.pools.leave(c.shared)
 	}
 	if err != nil {
 		var p *problem
 		if errors.As(err, &p) {
+			_ = c.raw.SetWriteDeadline(time.Now().Add(goodbye)) // that the time for the login is over is told too
 			_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: p.code, Message: p.message})
 		}
 		c.server.log.Debug("a client was not let in", "client", c.raw.RemoteAddr().String(), "error", err)
@@ -89,7 +95,7 @@ func (c *client) serve() {
 }
 
 // start brings the client to the point where its session begins.
-func (c *client) start() error {
+func (c *client) start(ctx context.Context) error {
 	if l := c.listener; l.TLS != nil {
 		direct, err := c.directTLS()
 		if err != nil {
@@ -128,7 +134,7 @@ func (c *client) start() error {
 		case code>>16 != 3:
 			return &problem{"0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", code>>16, code&0xffff)}
 		default:
-			return c.login(packet)
+			return c.login(ctx, packet)
 		}
 	}
 }
@@ -150,72 +156,6 @@ func (c *client) readStartup() ([]byte, error) {
 		return nil, fmt.Errorf("startup packet: %w", err)
 	}
 	return packet, nil
-}
-
-// login checks who the client is, and begins its session.
-func (c *client) login(packet []byte) error {
-	params, err := startupParameters(packet)
-	if err != nil {
-		return err
-	}
-	cfg := c.server.cfg.Load()
-	cluster := cfg.Clusters[c.listener.Cluster]
-	if cluster == nil {
-		return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", c.listener.Cluster)}
-	}
-	user, database := params["user"], params["database"]
-	if database == "" {
-		database = user
-	}
-	switch {
-	case user == "":
-		return &problem{"28000", "no PostgreSQL user name specified in startup packet"}
-	case c.crowded:
-		return &problem{"53300", fmt.Sprintf("fairlead: %d clients are connected, and no more are allowed (max_client_conn)", cfg.MaxClients)}
-	case c.listener.Encryption == EncryptionRequired && c.tls == nil:
-		return &problem{"28000", "fairlead: this address takes encrypted connections only: use sslmode=require"}
-	}
-	if c.listener.Login == LoginTrust {
-		err = c.trusted(user, cfg, cluster)
-	} else {
-		err = c.authenticate(user)
-	}
-	if errors.Is(err, errLogin) {
-		return &problem{"28P01", fmt.Sprintf("password authentication failed for user %q", user)}
-	}
-	if err != nil {
-		return err
-	}
-	if err := c.server.admit(c, user, database); err != nil {
-		return err
-	}
-	key := poolKey{c.listener.Cluster, c.listener.TargetRole, c.listener.Mode, database}
-	if c.shared, err = c.server.pools.take(key); err != nil {
-		return &problem{"XX000", err.Error()}
-	}
-	if c.mount, err = c.shared.pool.Dial(context.Background()); err != nil {
-		return &problem{"XX000", err.Error()}
-	}
-	// Who the client is, is settled; the session is the cluster's user's.
-	delete(params, "user")
-	delete(params, "database")
-	_, err = c.mount.Write(startupPacket(binary.BigEndian.Uint32(packet[4:]), c.shared.source.Conn.User, database, params))
-	if err != nil {
-		return fmt.Errorf("begin the session: %w", err)
-	}
-	return nil
-}
-
-// trusted refuses a client that is not to be trusted to be who it says it is.
-func (c *client) trusted(user string, cfg *Config, cluster *Cluster) error {
-	if c.listener.unix() && !samePeer(c.raw) {
-		return &problem{"28000", fmt.Sprintf("fairlead: peer authentication failed for user %q: the socket trusts the operating system's user that the pooler runs as, and root", user)}
-	}
-	_, known := cfg.Users[user]
-	if own := cluster.Database.Conn.User; user != own && !known {
-		return &problem{"28000", fmt.Sprintf("fairlead: user %q is not known here: the pool logs in as %q", user, own)}
-	}
-	return nil
 }
 
 // startupParameters reads a startup packet.

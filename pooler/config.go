@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
 )
 
@@ -41,6 +42,9 @@ const (
 	DefaultStatements        = 500
 	DefaultLoginTimeout      = 10 * time.Second
 )
+
+// DefaultAuthQuery is what auth_query: default stands for.
+const DefaultAuthQuery = "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1"
 
 // Config says where clients come in, and which clusters they get.
 type Config struct {
@@ -100,13 +104,52 @@ type Listener struct {
 	TargetRole TargetRole
 	// Mode is how long a session keeps a connection. Default Transaction.
 	Mode Mode
-	// TLS is what clients may ask for; nil: nothing.
+	// TLS is what clients may ask for; nil: nothing. With ClientCAs and ClientAuth = tls.RequireAndVerifyClientCert they need a certificate, beside
+	// a password or, with LoginCert, in its place.
 	TLS *tls.Config
 	// Encryption says whether they must.
 	Encryption Encryption
 	// Login is how they log in. Default LoginTrust where nobody from elsewhere can come in, otherwise LoginPassword.
 	Login Login
+	// IAMAuth says for LoginPassword whether the password may be, or has to be, an IAM token. Default IAMDisabled.
+	IAMAuth IAMAuth
+	// CertMap says for LoginCert which users a certificate may come in as. Default nil: as the one that its CN names, if that is the DSN's
+	// or one of the Config's Users.
+	CertMap []CertRule
+
+	certRules []certRule // of CertMap
 }
+
+// IAMAuth says what IAM tokens are to clients of a Listener. They are taken over TLS and Unix sockets only, where clients are asked for a
+// password in the clear then: who they are is known by it only.
+type IAMAuth string
+
+// What IAM tokens are.
+const (
+	IAMDisabled IAMAuth = "disabled" // passwords like others
+	IAMAllowed  IAMAuth = "allowed"  // good in the place of a password
+	IAMRequired IAMAuth = "required" // the only way in
+)
+
+// CertRule lets certificates come in as a user.
+type CertRule struct {
+	// Field is where in a certificate Name is looked for.
+	Field CertField
+	// Name is what has to stand there: the whole of it. One that begins with a slash is a regular expression behind it, for the whole too.
+	Name string
+	// User is whom it may come in as. \1 stands for what the expression's first group has matched.
+	User string
+}
+
+// CertField is a part of a certificate.
+type CertField string
+
+// The parts of a certificate that name its owner.
+const (
+	CertCN  CertField = "cn"  // the subject's common name
+	CertDNS CertField = "dns" // one of its DNS names
+	CertURI CertField = "uri" // one of its URIs, such as a SPIFFE ID
+)
 
 // Encryption says whether clients of a Listener must use TLS.
 type Encryption string
@@ -124,12 +167,15 @@ type Login string
 const (
 	LoginTrust    Login = "trust"    // without a password; on loopback addresses, and Unix sockets for the same user of the machine
 	LoginPassword Login = "password" // with SCRAM-SHA-256, and channel binding over TLS
+	LoginCert     Login = "cert"     // with a certificate that one of TLS.ClientCAs has signed
 )
 
 // User is somebody who may log in. His sessions run as the user of the Cluster.
 type User struct {
 	// Password is the user's in plain text, or what PostgreSQL keeps of it in pg_authid (SCRAM-SHA-256$…).
 	Password string
+	// Secret is of AWS Secrets Manager, and has the password in the place of Password, with this user's name. Default nil: Password is it.
+	Secret *awscreds.SecretsConfig
 	// MaxClients bounds his clients; the next is refused with SQLSTATE 53300. Default 0: MaxClients of the Config does.
 	MaxClients int
 }
@@ -139,6 +185,20 @@ type User struct {
 type Cluster struct {
 	// Database says how to reach the cluster, log in and go on when a part of it fails. It comes from driver.ParseConfig.
 	Database *driver.Config
+	// AuthQuery is SQL that finds the verifier of a user who is not among the Config's Users: a SELECT with the user's name for $1,
+	// which gives that name and what the server keeps of the password. It is run as the user of Database or AuthDatabase, with pg_catalog
+	// for its search_path. Default "": nobody is looked for. DefaultAuthQuery needs a role that may read pg_authid.
+	AuthQuery string
+	// AuthDatabase says how AuthQuery is run, where that is another user than the one that sessions run as. It comes from
+	// driver.ParseConfig. Default nil: as Database does.
+	AuthDatabase *driver.Config
+	// IAMRoles are the users as which roles of AWS may come in where a Listener's IAMAuth takes tokens: ARNs of roles or users, each with the names of
+	// the users. The client's token is one of awscreds.NewSTS. Default nil: nobody's.
+	IAMRoles map[string][]string
+	// IAMAudience is whom such tokens have to be for; needed with IAMRoles. A token for one audience is nothing to another.
+	IAMAudience string
+	// STSEndpoint is where AWS's STS is asked whose a token is. Default: that of the region in the DSN or its host.
+	STSEndpoint string
 	// Databases are those for which something else holds, by name.
 	Databases map[string]Database
 	// PoolSize bounds the connections of a pool. Default DefaultPoolSize.

@@ -70,7 +70,7 @@ func FuzzFront(f *testing.F) {
 		}()
 		_ = ours.SetDeadline(time.Now().Add(time.Minute))
 		c := &client{server: s, listener: &s.cfg.Load().Listeners[0], conn: ours, raw: ours}
-		_ = c.start() // it is refused one way or another
+		_ = c.start(t.Context()) // it is refused one way or another
 		if c.mount != nil || c.shared != nil {
 			t.Error("a session began without a password")
 		}

@@ -1,222 +1,170 @@
 package pooler
 
 import (
-	"crypto/hmac"
-	"crypto/pbkdf2"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/xdg-go/scram"
-	"github.com/xdg-go/stringprep"
+
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
-// The mechanisms of SASL that clients are offered.
-const (
-	mechanism     = "SCRAM-SHA-256"
-	mechanismPlus = "SCRAM-SHA-256-PLUS"
-)
+// denied is why somebody is not let in. The client learns no more than that its password is wrong, whatever is.
+type denied struct{ why string }
 
-// iterations is how often a password is hashed, PostgreSQL's own number.
-const iterations = 4096
+func (d *denied) Error() string { return d.why }
 
-// errLogin is all that a client learns of a login that failed.
-var errLogin = errors.New("password authentication failed")
+// uncheckedError is why it cannot be told whether somebody may come in.
+type uncheckedError struct{ err error }
 
-// credentials makes of a password, or of what PostgreSQL keeps of one, what SCRAM needs.
-func credentials(password string) (c scram.StoredCredentials, err error) {
-	if !strings.HasPrefix(password, mechanism+"$") {
-		salt := make([]byte, 16)
-		_, _ = rand.Read(salt) // never fails
-		return derive(password, salt)
-	}
-	malformed := errors.New("its SCRAM verifier is malformed: SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key> is expected")
-	parts := strings.Split(strings.TrimPrefix(password, mechanism+"$"), "$")
-	if len(parts) != 2 {
-		return c, malformed
-	}
-	n, salt, ok := strings.Cut(parts[0], ":")
-	stored, server, ok2 := strings.Cut(parts[1], ":")
-	if !ok || !ok2 {
-		return c, malformed
-	}
-	if c.Iters, err = strconv.Atoi(n); err != nil || c.Iters < 1 {
-		return c, malformed
-	}
-	decode := func(s string) string {
-		b, bad := base64.StdEncoding.DecodeString(s)
-		if bad != nil || len(b) == 0 {
-			err = malformed
-		}
-		return string(b)
-	}
-	c.Salt, c.StoredKey, c.ServerKey = decode(salt), []byte(decode(stored)), []byte(decode(server))
-	return c, err
-}
+func (e *uncheckedError) Error() string { return e.err.Error() }
 
-// derive hashes a password.
-func derive(password string, salt []byte) (c scram.StoredCredentials, err error) {
-	if prepared, err := stringprep.SASLprep.Prepare(password); err == nil {
-		password = prepared // others are used as they are, as PostgreSQL does
-	}
-	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+func (e *uncheckedError) Unwrap() error { return e.err }
+
+// login checks who the client is, and begins its session.
+func (c *client) login(ctx context.Context, packet []byte) error {
+	params, err := startupParameters(packet)
 	if err != nil {
-		return c, fmt.Errorf("hash the password: %w", err)
+		return err
 	}
-	mac := func(key []byte, s string) []byte {
-		h := hmac.New(sha256.New, key)
-		_, _ = h.Write([]byte(s)) // never fails
-		return h.Sum(nil)
+	cfg := c.server.cfg.Load()
+	cluster := cfg.Clusters[c.listener.Cluster]
+	if cluster == nil {
+		return noCluster(c.listener.Cluster)
 	}
-	stored := sha256.Sum256(mac(salted, "Client Key"))
-	c.KeyFactors = scram.KeyFactors{Salt: string(salt), Iters: iterations}
-	c.StoredKey, c.ServerKey = stored[:], mac(salted, "Server Key")
-	return c, nil
+	user, database := params["user"], params["database"]
+	if database == "" {
+		database = user
+	}
+	switch {
+	case user == "":
+		return &problem{"28000", "no PostgreSQL user name specified in startup packet"}
+	case c.crowded:
+		return &problem{"53300", fmt.Sprintf("fairlead: %d clients are connected, and no more are allowed (max_client_conn)", cfg.MaxClients)}
+	case c.listener.Encryption == EncryptionRequired && c.tls == nil:
+		return &problem{"28000", "fairlead: this address takes encrypted connections only: use sslmode=require"}
+	}
+	if err := c.authenticate(ctx, user, cfg); err != nil {
+		return toldTo(user, err)
+	}
+	if err := c.server.admit(c, user, database); err != nil {
+		return err
+	}
+	key := poolKey{c.listener.Cluster, c.listener.TargetRole, c.listener.Mode, database}
+	if c.shared, err = c.server.pools.take(key); err != nil {
+		return &problem{"XX000", err.Error()}
+	}
+	if c.mount, err = c.shared.pool.Dial(context.Background()); err != nil {
+		return &problem{"XX000", err.Error()}
+	}
+	// Who the client is, is settled; the session is the cluster's user's.
+	delete(params, "user")
+	delete(params, "database")
+	_, err = c.mount.Write(startupPacket(binary.BigEndian.Uint32(packet[4:]), c.shared.source.Conn.User, database, params))
+	if err != nil {
+		return fmt.Errorf("begin the session: %w", err)
+	}
+	return nil
 }
 
-// accounts are those of a Config's users. Somebody who is not known is checked against what nobody knows the password of, and
-// takes as long.
-type accounts struct {
-	byName map[string]scram.StoredCredentials
-	secret []byte // of which the salts of unknown users are made
+func noCluster(name string) error {
+	return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", name)}
 }
 
-func newAccounts(users map[string]User) (*accounts, error) {
-	a := &accounts{byName: make(map[string]scram.StoredCredentials, len(users)), secret: make([]byte, 32)}
-	_, _ = rand.Read(a.secret) // never fails
-	for name, u := range users {
-		c, err := credentials(u.Password)
+// authenticate has the client prove who it is, in its listener's way.
+func (c *client) authenticate(ctx context.Context, user string, cfg *Config) error {
+	switch c.listener.Login {
+	case LoginTrust:
+		return c.trusted(user, cfg)
+	case LoginCert:
+		return c.certified(user, cfg)
+	}
+	all, err := c.server.useLogins()
+	if err != nil {
+		return err
+	}
+	defer all.leave()
+	if all.tokens[c.listener.Cluster] == nil { // there was a reload since
+		return noCluster(c.listener.Cluster)
+	}
+	private := c.tls != nil || c.listener.unix()
+	switch {
+	case c.listener.IAMAuth == IAMRequired && !private:
+		return &problem{"28000", "fairlead: this address takes IAM tokens only, and those over TLS only: use sslmode=verify-full"}
+	case c.listener.IAMAuth == IAMDisabled || !private:
+		a, err := all.account(ctx, c.listener.Cluster, user)
 		if err != nil {
-			return nil, fmt.Errorf("pooler: user %q: %w", name, err)
+			return err
 		}
-		a.byName[name] = c
+		return c.scramLogin(ctx, a)
 	}
-	return a, nil
+	return c.plainLogin(ctx, user, all)
 }
 
-// of is the account of a user; one that nobody can log in to, and that is the same each time, when there is none.
-func (a *accounts) of(user string) (c scram.StoredCredentials, known bool) {
-	if c, known = a.byName[user]; known {
-		return c, true
-	}
-	h := hmac.New(sha256.New, a.secret)
-	_, _ = h.Write([]byte(user)) // never fails
-	sum := h.Sum(nil)
-	c.KeyFactors = scram.KeyFactors{Salt: string(sum[:16]), Iters: iterations}
-	c.StoredKey, c.ServerKey = sum, sum
-	return c, false
-}
-
-// authenticate has a client prove that it knows the user's password.
-func (c *client) authenticate(user string) error {
-	stored, known := c.server.accounts.Load().of(user)
-	mechanisms := []string{mechanism}
-	binding, bound := c.binding()
-	if bound {
-		mechanisms = []string{mechanismPlus, mechanism}
-	}
-	if err := c.send(&pgproto3.AuthenticationSASL{AuthMechanisms: mechanisms}); err != nil {
+// plainLogin asks for a password in the clear, which may be a token.
+func (c *client) plainLogin(ctx context.Context, user string, all *logins) error {
+	if err := c.send(&pgproto3.AuthenticationCleartextPassword{}); err != nil {
 		return err
 	}
 	body, err := c.readMessage('p')
 	if err != nil {
 		return err
 	}
-	var initial pgproto3.SASLInitialResponse
-	if err := initial.Decode(body); err != nil {
-		return fmt.Errorf("SASLInitialResponse: %w", err)
+	password, rest, ok := wire.CString(body)
+	if !ok || len(rest) != 0 {
+		return &problem{"08P01", "invalid password packet"}
 	}
-	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return stored, nil })
+	if text, ok := strings.CutPrefix(string(password), awscreds.STSPrefix); ok {
+		return all.roles[c.listener.Cluster].login(ctx, user, text)
+	}
+	if t, ok := parseToken(string(password)); ok {
+		return c.tokenLogin(ctx, user, t, all)
+	}
+	if c.listener.IAMAuth == IAMRequired {
+		return &denied{"the password is no IAM token, and iam_auth is required"}
+	}
+	a, err := all.account(ctx, c.listener.Cluster, user)
 	if err != nil {
-		return fmt.Errorf("SCRAM: %w", err)
+		return err
 	}
-	var conversation *scram.ServerConversation
+	_, err = a.check(ctx, func(stored scram.StoredCredentials) (string, bool) { return "", is(string(password), stored) })
+	return err
+}
+
+// toldTo is what a client learns of a login that failed, and behind it what the log has.
+func toldTo(user string, err error) error {
+	var p *problem
+	var d *denied
+	var u *uncheckedError
 	switch {
-	case initial.AuthMechanism == mechanismPlus && bound:
-		conversation = server.NewConversationWithChannelBindingRequired(binding)
-	case initial.AuthMechanism == mechanism && bound:
-		conversation = server.NewConversationWithChannelBinding(binding)
-	case initial.AuthMechanism == mechanism:
-		conversation = server.NewConversation()
-	default:
-		return fmt.Errorf("the mechanism %q was not offered", initial.AuthMechanism)
-	}
-	challenge, err := conversation.Step(string(initial.Data))
-	if err != nil {
-		return errLogin
-	}
-	if err := c.send(&pgproto3.AuthenticationSASLContinue{Data: []byte(challenge)}); err != nil {
+	case errors.As(err, &p):
 		return err
+	case errors.As(err, &d):
+		return fmt.Errorf("%w (%w)", &problem{"28P01", fmt.Sprintf("password authentication failed for user %q", user)}, err)
+	case errors.As(err, &u):
+		return fmt.Errorf("%w (%w)", &problem{"57P03", "fairlead: the login cannot be checked at the moment"}, err)
 	}
-	if body, err = c.readMessage('p'); err != nil {
-		return err
-	}
-	final, err := conversation.Step(string(body))
-	if err != nil || !conversation.Valid() || !known {
-		return errLogin
-	}
-	return c.send(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)})
+	return err
 }
 
-// binding is what ties a login to the TLS connection that it goes over: the server's certificate.
-func (c *client) binding() (b scram.ChannelBinding, ok bool) {
-	if c.tls == nil || len(c.certificate) == 0 {
-		return b, false
+// trusted refuses a client that is not to be trusted to be who it says it is.
+func (c *client) trusted(user string, cfg *Config) error {
+	if c.listener.unix() && !samePeer(c.raw) {
+		return &problem{"28000", fmt.Sprintf("fairlead: peer authentication failed for user %q: the socket trusts the operating system's user that the pooler runs as, and root", user)}
 	}
-	cert, err := x509.ParseCertificate(c.certificate)
-	if err != nil {
-		return b, false
+	if !cfg.knows(c.listener.Cluster, user) {
+		return &problem{"28000", fmt.Sprintf("fairlead: user %q is not known here: the pool logs in as %q", user, cfg.Clusters[c.listener.Cluster].Database.Conn.User)}
 	}
-	var sum []byte
-	switch cert.SignatureAlgorithm {
-	case x509.SHA384WithRSA, x509.ECDSAWithSHA384, x509.SHA384WithRSAPSS:
-		h := sha512.Sum384(cert.Raw)
-		sum = h[:]
-	case x509.SHA512WithRSA, x509.ECDSAWithSHA512, x509.SHA512WithRSAPSS:
-		h := sha512.Sum512(cert.Raw)
-		sum = h[:]
-	default:
-		h := sha256.Sum256(cert.Raw)
-		sum = h[:]
-	}
-	return scram.ChannelBinding{Type: scram.ChannelBindingTLSServerEndpoint, Data: sum}, true
+	return nil
 }
 
-// withCertificate is the listener's TLS configuration, and notes which certificate a connection is given.
-func withCertificate(cfg *tls.Config, note func(der []byte)) *tls.Config {
-	cfg = cfg.Clone()
-	choose := cfg.GetCertificate
-	list := cfg.Certificates
-	cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if choose != nil {
-			cert, err := choose(hello)
-			if err != nil || cert != nil {
-				if cert != nil {
-					note(cert.Certificate[0])
-				}
-				return cert, err
-			}
-		}
-		for i := range list {
-			if hello.SupportsCertificate(&list[i]) == nil {
-				note(list[i].Certificate[0])
-				return &list[i], nil
-			}
-		}
-		if len(list) == 0 {
-			return nil, errors.New("pooler: no certificate")
-		}
-		note(list[0].Certificate[0])
-		return &list[0], nil
-	}
-	cfg.Certificates = nil
-	return cfg
+// knows reports whether a user is one that nobody but the configuration vouches for: the DSN's, or one of Users.
+func (c *Config) knows(cluster, user string) bool {
+	_, listed := c.Users[user]
+	return listed || user == c.Clusters[cluster].Database.Conn.User
 }

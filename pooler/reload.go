@@ -19,12 +19,13 @@ func (s *Server) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a, err := newAccounts(cfg.Users)
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	l, err := newLogins(&cfg, s.log)
 	if err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	defer func() { l.leave() }() // those that do not serve
 	old := s.cfg.Load()
 	cfg.Logger, cfg.MeterProvider, cfg.Source = old.Logger, old.MeterProvider, old.Source
 	list, fresh := s.endpoints, []*endpoint(nil)
@@ -47,8 +48,8 @@ func (s *Server) Reload(cfg Config) error {
 		}
 		return err
 	}
-	s.accounts.Store(a)
 	s.cfg.Store(&cfg)
+	l = s.logins.Swap(l)
 	s.replace(list, fresh)
 	if gone := s.admin; now != gone {
 		s.admin = now

@@ -15,10 +15,10 @@ import (
 
 // Server is a pooler. It comes from New.
 type Server struct {
-	cfg      atomic.Pointer[Config]
-	accounts atomic.Pointer[accounts]
-	log      *slog.Logger
-	pools    *pools
+	cfg    atomic.Pointer[Config]
+	logins atomic.Pointer[logins]
+	log    *slog.Logger
+	pools  *pools
 
 	changing  sync.Mutex           // held by who changes what follows
 	endpoints []*endpoint          // in the order of the Config's listeners; also guarded by mu; nil: not open yet
@@ -45,10 +45,6 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := newAccounts(cfg.Users)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
 		log: cfg.Logger, clients: make(map[*client]struct{}), counts: make(map[bounded]int), drained: make(chan struct{}),
 		up: make(chan struct{}), ending: make(chan context.Context, 1), over: make(chan struct{}), stopping: make(chan struct{}),
@@ -57,8 +53,12 @@ func New(cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	l, err := newLogins(&cfg, s.log)
+	if err != nil {
+		return nil, err
+	}
 	s.cfg.Store(&cfg)
-	s.accounts.Store(a)
+	s.logins.Store(l)
 	return s, nil
 }
 
@@ -192,6 +192,7 @@ func (s *Server) end() {
 	defer s.changing.Unlock()
 	s.leave(s.own)
 	s.own = nil
+	s.logins.Load().leave()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.admin.close(ctx)

@@ -53,6 +53,37 @@ func (c *client) encrypt(direct bool) error {
 	return nil
 }
 
+// withCertificate is the listener's TLS configuration, and notes which certificate a connection is given.
+func withCertificate(cfg *tls.Config, note func(der []byte)) *tls.Config {
+	cfg = cfg.Clone()
+	choose := cfg.GetCertificate
+	list := cfg.Certificates
+	cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if choose != nil {
+			cert, err := choose(hello)
+			if err != nil || cert != nil {
+				if cert != nil {
+					note(cert.Certificate[0])
+				}
+				return cert, err
+			}
+		}
+		for i := range list {
+			if hello.SupportsCertificate(&list[i]) == nil {
+				note(list[i].Certificate[0])
+				return &list[i], nil
+			}
+		}
+		if len(list) == 0 {
+			return nil, errors.New("pooler: no certificate")
+		}
+		note(list[0].Certificate[0])
+		return &list[0], nil
+	}
+	cfg.Certificates = nil
+	return cfg
+}
+
 // waitSize is what an encrypted client that is idle waits with, in bytes. Most queries fit into it.
 const waitSize = 512
 

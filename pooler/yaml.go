@@ -3,6 +3,7 @@ package pooler
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
 )
 
@@ -22,15 +24,25 @@ type file struct {
 		TargetRole TargetRole `yaml:"target_role"`
 		Mode       Mode       `yaml:"mode"`
 		Login      Login      `yaml:"login"`
+		IAMAuth    iamAuth    `yaml:"iam_auth"`
 		RequireTLS bool       `yaml:"require_tls"`
 		Cert       string     `yaml:"tls_cert_file"`
 		Key        string     `yaml:"tls_key_file"`
+		ClientCA   string     `yaml:"tls_client_ca_file"`
+		CertMap    []struct {
+			Field certField   `yaml:"field"`
+			Name  certPattern `yaml:"name"`
+			User  string      `yaml:"user"`
+		} `yaml:"cert_map"`
 	} `yaml:"listeners"`
 	Clusters map[string]fileCluster `yaml:"clusters"`
 	Users    map[string]struct {
-		Password     string `yaml:"password"`
-		PasswordFile string `yaml:"password_file"`
-		MaxClients   int    `yaml:"max_client_conn"`
+		Password     string   `yaml:"password"`
+		PasswordFile string   `yaml:"password_file"`
+		SecretID     secretID `yaml:"secret_id"`
+		AWSRegion    string   `yaml:"aws_region"`
+		AWSProfile   string   `yaml:"aws_profile"`
+		MaxClients   int      `yaml:"max_client_conn"`
 	} `yaml:"users"`
 	Admin struct {
 		Address string `yaml:"address"`
@@ -47,6 +59,12 @@ type file struct {
 type fileCluster struct {
 	DSN            string          `yaml:"dsn"`
 	DSNFile        string          `yaml:"dsn_file"`
+	AuthQuery      authQueryText   `yaml:"auth_query"`
+	AuthDSN        string          `yaml:"auth_dsn"`
+	AuthDSNFile    string          `yaml:"auth_dsn_file"`
+	IAMRoles       iamRoles        `yaml:"iam_roles"`
+	IAMAudience    iamAudience     `yaml:"iam_audience"`
+	STSEndpoint    stsEndpoint     `yaml:"sts_endpoint"`
 	PoolSize       int             `yaml:"pool_size"`
 	MaxPercent     int             `yaml:"max_connections_percent"`
 	MaxIdlePercent int             `yaml:"max_idle_connections_percent"`
@@ -75,7 +93,8 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 		Databases: make(map[string]Database, len(f.Databases)), PoolSize: f.PoolSize, MaxConnectionsPercent: f.MaxPercent,
 		MaxIdleConnectionsPercent: f.MaxIdlePercent, MinPoolSize: f.MinPoolSize, BorrowTimeout: time.Duration(f.BorrowTimeout),
 		InitQuery: f.InitQuery, PinningFilters: f.PinningFilters, ServerLifetime: time.Duration(f.ServerLifetime),
-		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements,
+		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements, AuthQuery: string(f.AuthQuery),
+		IAMRoles: f.IAMRoles, IAMAudience: string(f.IAMAudience), STSEndpoint: string(f.STSEndpoint),
 	}
 	for name, d := range f.Databases {
 		k.Databases[name] = Database{PoolSize: d.PoolSize, MaxClients: d.MaxClients}
@@ -86,29 +105,17 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 	if k.Database, err = driver.ParseConfig(dsn); err != nil {
 		return nil, fmt.Errorf("pooler: %s: %w", key, err)
 	}
+	if f.AuthDSN == "" && f.AuthDSNFile == "" {
+		return k, nil
+	}
+	key = "clusters." + name + ".auth_dsn"
+	if dsn, err = either(key, f.AuthDSN, f.AuthDSNFile); err != nil {
+		return nil, err
+	}
+	if k.AuthDatabase, err = driver.ParseConfig(dsn); err != nil {
+		return nil, fmt.Errorf("pooler: %s: %w", key, err)
+	}
 	return k, nil
-}
-
-// duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
-type duration time.Duration
-
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
-func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
-	var seconds int64
-	if unmarshal(&seconds) == nil {
-		*d = duration(time.Duration(seconds) * time.Second)
-		return nil
-	}
-	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
-	}
-	v, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q is no duration: 30s, 5m or a number of seconds is expected", text)
-	}
-	*d = duration(v)
-	return nil
 }
 
 // ParseConfig reads a configuration in YAML. A key that it does not know is an error, with its line and column. What is not
@@ -137,25 +144,55 @@ func ParseConfig(text []byte) (Config, error) {
 		}
 	}
 	for _, l := range f.Listeners {
-		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login}
+		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login, IAMAuth: IAMAuth(l.IAMAuth)}
 		if l.RequireTLS {
 			listener.Encryption = EncryptionRequired
 		}
-		if l.Cert != "" || l.Key != "" {
-			cert, err := tls.LoadX509KeyPair(l.Cert, l.Key)
-			if err != nil {
-				return Config{}, fmt.Errorf("pooler: listener %s: tls_cert_file and tls_key_file: %w", l.Address, err)
-			}
-			listener.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		for _, r := range l.CertMap {
+			listener.CertMap = append(listener.CertMap, CertRule{Field: CertField(r.Field), Name: string(r.Name), User: r.User})
+		}
+		var err error
+		if listener.TLS, err = tlsConfig(l.Cert, l.Key, l.ClientCA); err != nil {
+			return Config{}, fmt.Errorf("pooler: listener %s: %w", l.Address, err)
 		}
 		cfg.Listeners = append(cfg.Listeners, listener)
 	}
 	for name, u := range f.Users {
-		password, err := either("users."+name+".password", u.Password, u.PasswordFile)
-		if err != nil {
-			return Config{}, err
+		user := User{MaxClients: u.MaxClients}
+		if u.SecretID != "" {
+			user.Secret = &awscreds.SecretsConfig{SecretID: string(u.SecretID), Config: awscreds.Config{Region: u.AWSRegion, Profile: u.AWSProfile}}
 		}
-		cfg.Users[name] = User{Password: password, MaxClients: u.MaxClients}
+		if u.SecretID == "" || u.Password != "" || u.PasswordFile != "" {
+			var err error
+			if user.Password, err = either("users."+name+".password", u.Password, u.PasswordFile); err != nil {
+				return Config{}, err
+			}
+		}
+		cfg.Users[name] = user
+	}
+	return cfg, nil
+}
+
+// tlsConfig is what a listener's files say; nil if there are none.
+func tlsConfig(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
+	if certFile == "" && keyFile == "" && clientCAFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls_cert_file and tls_key_file: %w", err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if clientCAFile == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(clientCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls_client_ca_file: %w", err)
+	}
+	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !cfg.ClientCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("tls_client_ca_file: %s has no certificate in PEM", clientCAFile)
 	}
 	return cfg, nil
 }

@@ -14,7 +14,7 @@ listeners:
   - address: 127.0.0.1:6432
 clusters:
   main:
-    dsn: postgres://app:secret@db.example.com/app
+    dsn: postgres://app:s3same@db.example.com/app
     pool_size: 7
     connection_borrow_timeout: 5
     server_lifetime: 2h
@@ -23,6 +23,20 @@ users:
     password: wonderland
 max_client_conn: 50
 `
+
+func TestAConfigurationFileSaysWhoReadsVerifiers(t *testing.T) {
+	text := strings.Replace(sound, "pool_size: 7", "auth_query: default\n    auth_dsn: postgres://auth:s3same@db.example.com/app", 1)
+	cfg, err := pooler.ParseConfig([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := cfg.Clusters["main"]; k.AuthQuery != pooler.DefaultAuthQuery || k.AuthDatabase.Conn.User != "auth" {
+		t.Errorf("%+v", k)
+	}
+	if _, err := pooler.New(cfg); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
 	cfg, err := pooler.ParseConfig([]byte(sound))
@@ -54,10 +68,28 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"idle ones of nothing":     {"pool_size: 7", "max_idle_connections_percent: 5", "max_connections_percent, 0"},
 		"an endless init_query":    {"pool_size: 7", "init_query: set work_mem = '1MB'; begin", "nobody would end it"},
 		"an unknown filter":        {"pool_size: 7", "session_pinning_filters: [ALL]", "EXCLUDE_VARIABLE_SETS is"},
+		"a query for nobody":       {"pool_size: 7", "auth_query: select 1", "[7:17] auth_query: one statement"},
+		"nothing to ask":           {"pool_size: 7", "auth_dsn: postgres://auth:s3same@db.example.com/app", "auth_dsn without auth_query"},
+		"two passwords":            {"password: wonderland", "password: wonderland\n    secret_id: prod/alice", "a password and a secret"},
+		"no such secret's ARN":     {"password: wonderland", "secret_id: arn:aws:iam::1:role/x", "[12:16] awscreds: secret"},
+		"tokens perhaps":           {"127.0.0.1:6432", "127.0.0.1:6432\n    iam_auth: maybe", "[4:15] iam_auth \"maybe\" is not known"},
+		"tokens in the clear":      {"127.0.0.1:6432", "127.0.0.1:6432\n    iam_auth: required", "TLS and Unix sockets only"},
+		"tokens for everybody":     {"127.0.0.1:6432", "/run/x\n    login: trust\n    iam_auth: required", "a token is given as a password"},
+		"tokens for no TLS":        {"127.0.0.1:6432", "/run/x\n    iam_auth: required", "sslmode=verify-full in its DSN"},
+		"no role":                  {"pool_size: 7", "iam_roles:\n      role/app: [alice]", "[8:7] \"role/app\" is no ARN"},
+		"a role as nobody":         {"pool_size: 7", "iam_audience: x\n    iam_roles:\n      arn:aws:iam::1:role/app: []", "the users are missing"},
+		"a role without audience":  {"pool_size: 7", "iam_roles:\n      arn:aws:iam::1:role/app: [alice]", "iam_roles need one"},
+		"an audience of two":       {"pool_size: 7", "iam_audience: a b", "[7:19] not a name"},
+		"an audience for nothing":  {"pool_size: 7", "iam_audience: x", "there are none"},
+		"no region":                {"pool_size: 7", "iam_audience: x\n    iam_roles:\n      arn:aws:iam::1:role/app: [alice]", "sts_endpoint is needed"},
+		"STS in the clear":         {"pool_size: 7", "sts_endpoint: http://sts.eu-west-1.amazonaws.com", "[7:19] sts_endpoint"},
 		"a broken verifier":        {"wonderland", "SCRAM-SHA-256$4096:x", "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(sound, c.change, c.to, 1)
+			if name == "tokens for no TLS" {
+				text = strings.Replace(text, "/app\n", "/app?sslmode=disable\n", 1)
+			}
 			cfg, err := pooler.ParseConfig([]byte(text))
 			if err == nil {
 				_, err = pooler.New(cfg)
@@ -65,7 +97,7 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want something about %q", err, c.want)
 			}
-			if err != nil && strings.Contains(err.Error(), "secret") {
+			if err != nil && strings.Contains(err.Error(), "s3same") {
 				t.Errorf("the password is in the error: %v", err)
 			}
 		})
@@ -78,7 +110,7 @@ func TestTheDocumentsFileIsSound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	_, rest, _ := strings.Cut(string(text), "## The file\n\n```yaml\n")
 	example, _, ok := strings.Cut(rest, "```")
 	if !ok {
 		t.Fatal("there is no example")

@@ -34,6 +34,8 @@ type IAM struct {
 	source *source
 	cache  *credentials.Cache[credentials.Target, credentials.Credential]
 	clock  clock
+	make   func(ctx context.Context, by signing) (*credentials.Credential, error)
+	lost   func(t credentials.Target) error // why there is no other token
 
 	doubt     atomic.Bool  // a token was refused
 	doubtedAt atomic.Int64 // when that was last looked into, in nanoseconds since the epoch
@@ -49,6 +51,12 @@ func NewIAM(cfg IAMConfig) *IAM {
 	if cfg.SignFor == nil {
 		cfg.SignFor = func(t credentials.Target) credentials.Target { return t }
 	}
+	i := newIAM(cfg)
+	i.make, i.lost = rdsToken, i.exhausted
+	return i
+}
+
+func newIAM(cfg IAMConfig) *IAM {
 	i := &IAM{cfg: cfg, source: &source{cfg: cfg.Config}}
 	i.cache = credentials.NewCache(credentials.CacheConfig[credentials.Target, credentials.Credential]{
 		Fetch: i.fetch, Logger: cfg.Logger,
@@ -68,7 +76,7 @@ func (i *IAM) Credential(ctx context.Context, t credentials.Target, refused []cr
 			return c, err
 		}
 	}
-	return nil, i.exhausted(t)
+	return nil, i.lost(t)
 }
 
 // Close ends what goes on in the background.
@@ -98,7 +106,7 @@ func (i *IAM) fetch(ctx context.Context, t credentials.Target) (*credentials.Cre
 		return nil, none, classify(op, "", fmt.Errorf("get credentials: %w", err))
 	}
 	now := i.clock.now()
-	token, err := sign(ctx, to, region, creds, now)
+	c, err := i.make(ctx, signing{to, region, cfg, creds, now})
 	if err != nil {
 		return nil, none, err
 	}
@@ -110,8 +118,24 @@ func (i *IAM) fetch(ctx context.Context, t credentials.Target) (*credentials.Cre
 	if use <= 0 {
 		use = time.Second
 	}
-	return &credentials.Credential{User: to.User, Password: credentials.NewSecret(token), Bearer: true, Label: "IAM token for " + to.String() + " in " + region},
-		credentials.Life{Renew: use, End: use}, nil
+	return c, credentials.Life{Renew: use, End: use}, nil
+}
+
+// signing is what a token is made of.
+type signing struct {
+	to     credentials.Target
+	region string
+	cfg    aws.Config
+	creds  aws.Credentials
+	at     time.Time
+}
+
+func rdsToken(ctx context.Context, by signing) (*credentials.Credential, error) {
+	token, err := sign(ctx, by.to, by.region, by.creds, by.at)
+	if err != nil {
+		return nil, err
+	}
+	return &credentials.Credential{User: by.to.User, Password: credentials.NewSecret(token), Bearer: true, Label: "IAM token for " + by.to.String() + " in " + by.region}, nil
 }
 
 // lookAgain takes a refusal for a sign that the AWS credentials or the clock are not what they were.

@@ -56,6 +56,7 @@ type Secrets struct {
 	arn     string // "" if SecretID is a name
 	region  string // that the ARN names
 	cache   *credentials.Cache[string, version]
+	latest  *credentials.Cache[string, []*credentials.Credential]
 	detours detours
 }
 
@@ -87,6 +88,7 @@ func NewSecrets(cfg SecretsConfig) (*Secrets, error) {
 		s.arn, s.region = cfg.SecretID, a.Region
 	}
 	s.cache = credentials.NewCache(credentials.CacheConfig[string, version]{Fetch: s.fetch, FetchTimeout: readTimeout, Logger: cfg.Logger})
+	s.latest = credentials.NewCache(credentials.CacheConfig[string, []*credentials.Credential]{Fetch: s.fetchLatest, FetchTimeout: 2 * readTimeout, Logger: cfg.Logger})
 	return s, nil
 }
 
@@ -105,8 +107,46 @@ func (s *Secrets) Credential(ctx context.Context, t credentials.Target, refused 
 	return &current.credential, nil
 }
 
+// Current is the user and the password of the current version, as far as is known: it is for those who check a password and do not
+// use one. It is read when it is needed first, and again after about two thirds of TTL.
+func (s *Secrets) Current(ctx context.Context) (*credentials.Credential, error) {
+	v, err := s.cache.Get(ctx, stageCurrent)
+	if err != nil {
+		return nil, err
+	}
+	return &v.credential, nil
+}
+
+// Latest has the secret read again if that was not done within the last second: the current version, and behind it the one that
+// a rotation is about to make current, if there is one. It is for those who check a password, and have found it to be another one than
+// Current's.
+func (s *Secrets) Latest(ctx context.Context) ([]*credentials.Credential, error) {
+	list, err := s.latest.Renew(ctx, s.cfg.SecretID, func(_ *[]*credentials.Credential, age time.Duration) bool { return age < freshness })
+	if err != nil {
+		return nil, err
+	}
+	return *list, nil
+}
+
+func (s *Secrets) fetchLatest(ctx context.Context, _ string) (*[]*credentials.Credential, credentials.Life, error) {
+	fresh := func(_ *version, age time.Duration) bool { return age < freshness }
+	current, err := s.cache.Renew(ctx, stageCurrent, fresh)
+	if err != nil {
+		return nil, credentials.Life{}, err
+	}
+	list := []*credentials.Credential{&current.credential}
+	pending, err := s.cache.Renew(ctx, stagePending, fresh)
+	switch unavailable := (*credentials.UnavailableError)(nil); {
+	case errors.As(err, &unavailable):
+		return nil, credentials.Life{}, err
+	case err == nil:
+		list = append(list, &pending.credential)
+	}
+	return &list, credentials.Life{Renew: stageLife, End: stageLife}, nil
+}
+
 // Close ends what goes on in the background.
-func (s *Secrets) Close() error { return s.cache.Close() }
+func (s *Secrets) Close() error { return errors.Join(s.latest.Close(), s.cache.Close()) }
 
 // another finds a version that this login has not tried. The one that is used instead of the current one is remembered for
 // the target: a rotation changes the password before the secret, and a reader may hear of it later.

@@ -295,3 +295,59 @@ func TestWhoAmI(t *testing.T) {
 		t.Errorf("%+v, %v", who, err)
 	}
 }
+
+func TestWhoChecksPasswordsHearsOfARotationAtOnce(t *testing.T) {
+	s := startAWS(t)
+	secret := s.CreateSecret("prod/app", secretText("app", "first"))
+	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
+	latest := func() (passwords []string) {
+		t.Helper()
+		list, err := p.Latest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list {
+			passwords = append(passwords, c.Password.Reveal())
+		}
+		return passwords
+	}
+	c, err := p.Current(t.Context())
+	if err != nil || c.User != "app" || c.Password.Reveal() != "first" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	begun := time.Now()
+	for range 10 {
+		if got := latest(); len(got) != 1 || got[0] != "first" {
+			t.Errorf("%q", got)
+		}
+	}
+	if n, took := s.Reads(fakeaws.Current), time.Since(begun); n > 2+int(took/time.Second) {
+		t.Errorf("the secret was read %d times within %v", n, took)
+	}
+	err = secret.Rotate(t.Context(), fakeaws.Rotation{
+		Next: func(user, _ string) (string, string) { return user, "second" },
+		Set: func(context.Context, string, string) error {
+			time.Sleep(1100 * time.Millisecond) // what was read is not new any more
+			if got := latest(); len(got) != 2 || got[0] != "first" || got[1] != "second" {
+				t.Errorf("in the rotation: %q", got)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	if got := latest(); got[0] != "second" {
+		t.Errorf("after the rotation: %q", got)
+	}
+	if c, err := p.Current(t.Context()); err != nil || c.Password.Reveal() != "second" {
+		t.Errorf("%v, %v", c, err)
+	}
+	s.SetOutage(fakeaws.Down)
+	time.Sleep(1100 * time.Millisecond)
+	var unavailable *credentials.UnavailableError
+	if _, err := p.Latest(t.Context()); !errors.As(err, &unavailable) {
+		t.Errorf("in an outage: %v", err)
+	}
+}

@@ -56,13 +56,17 @@ func (l *Login) enter(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, 
 	if l.Credentials == nil {
 		return pgconn.ConnectConfig(ctx, cfg)
 	}
+	return l.enterWith(ctx, cfg, l.Credentials)
+}
+
+func (l *Login) enterWith(ctx context.Context, cfg *pgconn.Config, from credentials.Provider) (*pgconn.PgConn, error) {
 	target := credentials.Target{Host: cfg.Host, Port: cfg.Port, User: cfg.User}
 	if !l.owns(topology.Endpoint{Host: cfg.Host, Port: cfg.Port}) {
 		return nil, &CredentialError{Target: target, Err: errors.New("it is neither a host of the DSN nor one of instance_host_pattern, and gets no credential")}
 	}
 	var refused []credentials.Refusal
 	for {
-		c, err := l.obtain(ctx, target, refused)
+		c, err := obtain(ctx, from, target, refused)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +84,7 @@ func (l *Login) enter(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, 
 
 // obtain asks the provider. Once the server has refused something, it is waited here for what cannot be had yet: to begin
 // the login anew would mean to have the same refused again.
-func (l *Login) obtain(ctx context.Context, t credentials.Target, refused []credentials.Refusal) (*credentials.Credential, error) {
+func obtain(ctx context.Context, from credentials.Provider, t credentials.Target, refused []credentials.Refusal) (*credentials.Credential, error) {
 	e := &CredentialError{Target: t}
 	if n := len(refused); n > 0 {
 		e.Refused = refused[n-1].Err
@@ -92,7 +96,7 @@ func (l *Login) obtain(ctx context.Context, t credentials.Target, refused []cred
 			e.Err = fmt.Errorf("%d credentials were refused: %w", len(refused), credentials.ErrExhausted)
 			return nil, e
 		}
-		c, err := l.Credentials.Credential(ctx, t, refused)
+		c, err := from.Credential(ctx, t, refused)
 		switch {
 		case err == nil && credentials.Refused(refused, c):
 			e.Err = fmt.Errorf("what was refused was given again: %w", credentials.ErrExhausted)

@@ -50,6 +50,13 @@ func (e *examination) credential(ctx context.Context) Check {
 		p = struct{ credentials.Provider }{e.cfg.Credentials}
 	case e.cfg.Auth == driver.AuthIAM:
 		p = awscreds.NewIAM(awscreds.IAMConfig{Config: e.awsConfig()})
+	case e.cfg.Auth == driver.AuthIAMSTS:
+		sts, err := awscreds.NewSTS(awscreds.STSConfig{Config: e.awsConfig(), Audience: e.cfg.IAMAudience})
+		if err != nil {
+			e.unusable = true
+			return failedWith(err)
+		}
+		p = sts
 	case e.cfg.Auth == driver.AuthSecret:
 		secrets, err := awscreds.NewSecrets(awscreds.SecretsConfig{
 			Config: e.awsConfig(), SecretID: e.cfg.SecretID, HostRegion: rdsname.Region(e.cfg.Conn.Host),

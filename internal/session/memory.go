@@ -147,7 +147,7 @@ func (s *Session) Difference() string {
 	if m.unsure || m.settings != s.Wanted() {
 		b.WriteString(ResetTo(s.Wanted()))
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.own)) {
+	for _, name := range sorted(m.own) {
 		if m.own[name] != s.id {
 			b.WriteString("DEALLOCATE " + identifier(name) + ";\n")
 		}
@@ -166,6 +166,14 @@ func (s *Session) Same() {
 	maps.DeleteFunc(m.own, func(_ string, owner uint64) bool { return owner != s.id })
 	m.unnamed = 0
 	m.Recount()
+}
+
+// sorted are a map's keys in order. It allocates nothing where there are none.
+func sorted[V any](m map[string]V) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
 }
 
 func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -63,16 +63,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case action == "GetCredentials":
 		s.giveCredentials(w, r)
 	case action == "GetCallerIdentity":
-		if err := s.authenticate(r, body, "sts"); err != nil {
+		role, err := s.caller(r, body)
+		if err != nil {
 			fail(w, action, err)
 			return
 		}
 		w.Header().Set("Content-Type", "text/xml")
 		fmt.Fprintf(w, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>`+
-			`<Arn>arn:aws:sts::%s:assumed-role/app/session</Arn><UserId>AROA:session</UserId><Account>%s</Account>`+
-			`</GetCallerIdentityResult></GetCallerIdentityResponse>`, Account, Account)
+			`<Arn>arn:aws:sts::%s:assumed-role/%s/session</Arn><UserId>AROA:session</UserId><Account>%s</Account>`+
+			`</GetCallerIdentityResult></GetCallerIdentityResponse>`, Account, role, Account)
 	case action == "GetSecretValue":
-		if err := s.authenticate(r, body, "secretsmanager"); err != nil {
+		if _, err := s.authenticate(r, body, "secretsmanager"); err != nil {
 			fail(w, action, err)
 			return
 		}
@@ -95,6 +96,9 @@ func actionOf(r *http.Request, body []byte) string {
 	}
 	if target, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix); ok && r.Method == http.MethodPost {
 		return target
+	}
+	if r.Method == http.MethodGet {
+		return r.URL.Query().Get("Action")
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -119,8 +123,8 @@ func fail(w http.ResponseWriter, action string, err error) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"__type": e.code, "message": e.message})
 }
 
-// authenticate signs the request again and compares.
-func (s *Server) authenticate(r *http.Request, body []byte, service string) error {
+// authenticate signs the request again and compares. It tells whose key it was.
+func (s *Server) authenticate(r *http.Request, body []byte, service string) (Key, error) {
 	fields := make(map[string]string)
 	given := r.Header.Get("Authorization")
 	for _, f := range strings.Split(strings.TrimPrefix(given, "AWS4-HMAC-SHA256 "), ",") {
@@ -129,7 +133,7 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) erro
 	}
 	at, err := time.Parse(amzTime, r.Header.Get("X-Amz-Date"))
 	if err != nil || fields["Signature"] == "" {
-		return &apiError{http.StatusForbidden, "MissingAuthenticationToken", "Missing Authentication Token"}
+		return Key{}, &apiError{http.StatusForbidden, "MissingAuthenticationToken", "Missing Authentication Token"}
 	}
 	s.mu.Lock()
 	key, region, err := s.keyOf(fields["Credential"], at, service)
@@ -137,17 +141,17 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) erro
 	s.mu.Unlock()
 	switch {
 	case errors.Is(err, errExpiredKey):
-		return &apiError{http.StatusForbidden, "ExpiredTokenException", err.Error()}
+		return Key{}, &apiError{http.StatusForbidden, "ExpiredTokenException", err.Error()}
 	case err != nil:
-		return &apiError{http.StatusForbidden, "UnrecognizedClientException", err.Error()}
+		return Key{}, &apiError{http.StatusForbidden, "UnrecognizedClientException", err.Error()}
 	case age.Abs() > clockTolerance:
-		return &apiError{http.StatusForbidden, "InvalidSignatureException", "Signature expired: " + at.Format(amzTime)}
+		return Key{}, &apiError{http.StatusForbidden, "InvalidSignatureException", "Signature expired: " + at.Format(amzTime)}
 	case r.Header.Get("X-Amz-Security-Token") != key.SessionToken:
-		return &apiError{http.StatusForbidden, "UnrecognizedClientException", errUnknownKey.Error()}
+		return Key{}, &apiError{http.StatusForbidden, "UnrecognizedClientException", errUnknownKey.Error()}
 	}
 	again, err := http.NewRequest(r.Method, "http://"+r.Host+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
-		return err
+		return Key{}, err
 	}
 	for _, name := range strings.Split(fields["SignedHeaders"], ";") {
 		if name != "host" && name != "content-length" {
@@ -155,12 +159,12 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) erro
 		}
 	}
 	if err := v4.NewSigner().SignHTTP(r.Context(), key.aws(), again, hashOf(body), service, region, at); err != nil {
-		return err
+		return Key{}, err
 	}
 	if again.Header.Get("Authorization") != given {
-		return &apiError{http.StatusForbidden, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided."}
+		return Key{}, &apiError{http.StatusForbidden, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided."}
 	}
-	return nil
+	return key, nil
 }
 
 func hashOf(body []byte) string {

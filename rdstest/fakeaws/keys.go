@@ -27,7 +27,12 @@ const tokenLife = 15 * time.Minute
 type Key struct {
 	ID, Secret, SessionToken string
 	Expires                  time.Time // zero: never
+	// Role is whose session it is, as GetCallerIdentity tells.
+	Role string
 }
+
+// DefaultRole is that of a container's keys, and of those that NewKey makes.
+const DefaultRole = "app"
 
 func (k Key) aws() aws.Credentials {
 	return aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret, SessionToken: k.SessionToken}
@@ -35,7 +40,12 @@ func (k Key) aws() aws.Credentials {
 
 // NewKey makes a key of a session, which ends after a time, or 0 for one that does not end.
 func (s *Server) NewKey(life time.Duration) Key {
-	k := Key{ID: "ASIA" + strings.ToUpper(random(8)), Secret: random(20), SessionToken: random(32)}
+	return s.NewRoleKey(DefaultRole, life)
+}
+
+// NewRoleKey is NewKey for a session of another role.
+func (s *Server) NewRoleKey(role string, life time.Duration) Key {
+	k := Key{ID: "ASIA" + strings.ToUpper(random(8)), Secret: random(20), SessionToken: random(32), Role: role}
 	if life > 0 {
 		k.Expires = time.Now().Add(life)
 	}

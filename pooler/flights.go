@@ -1,0 +1,54 @@
+package pooler
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// flights finds something out once however many want to know it. Whoever gives up waiting does not take it from the others.
+type flights[V any] struct {
+	group  singleflight.Group
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	flying sync.WaitGroup
+}
+
+// errLoginsOver is the cause of the end of what is under way when logins are closed.
+var errLoginsOver = errors.New("the configuration has changed, or the pooler shuts down")
+
+func newFlights[V any]() *flights[V] {
+	f := new(flights[V])
+	f.ctx, f.cancel = context.WithCancelCause(context.Background())
+	return f
+}
+
+// do has find run, for no longer than DefaultLoginTimeout, or waits for one that runs already. That the end of ctx came first is an
+// *uncheckedError.
+func (f *flights[V]) do(ctx context.Context, key string, find func(context.Context) (V, error)) (v V, err error) {
+	f.flying.Add(1)
+	result := f.group.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(f.ctx, DefaultLoginTimeout)
+		defer cancel()
+		return find(ctx)
+	})
+	select {
+	case r := <-result:
+		f.flying.Done()
+		if r.Err != nil {
+			return v, r.Err
+		}
+		return r.Val.(V), nil
+	case <-ctx.Done():
+		go func() { <-result; f.flying.Done() }()
+		return v, &uncheckedError{context.Cause(ctx)}
+	}
+}
+
+// close ends what is under way, and returns when it has ended.
+func (f *flights[V]) close() {
+	f.cancel(errLoginsOver)
+	f.flying.Wait()
+}
