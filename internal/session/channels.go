@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/binary"
-	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -97,7 +96,7 @@ func (s *Session) Listening() bool {
 
 // Unrelayed are the channels whose notifications come from the session's own upstream, in their order.
 func (s *Session) Unrelayed() (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(s.settings.channels)) {
+	for _, name := range sorted(s.settings.channels) {
 		if !s.settings.channels[name].relayed {
 			names = append(names, name)
 		}
