@@ -28,7 +28,7 @@ func NewDialer(cfg *Config) (*Dialer, error) {
 
 // DialContext logs in to an instance and returns a connection that speaks the protocol's server side.
 func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	return d.pool.dial(ctx, "tcp", "")
+	return d.pool.DialContext(ctx, "tcp", "")
 }
 
 // Dial is DialContext without a context.

@@ -1,12 +1,10 @@
 package driver
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"maps"
-	"net"
 	"reflect"
 	"slices"
 	"sync"
@@ -209,31 +207,12 @@ func (a TargetSessionAttrs) want() (topology.Want, pgconn.ValidateConnectFunc) {
 	return topology.WantWriter, pgconn.ValidateConnectTargetSessionAttrsReadWrite
 }
 
-// dial is the DialFunc that pgx is given. A CancelRequest comes over a connection of its own, to the address that the mount
-// gave as its peer's.
-func (p *pool) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if network == mount.Network {
-		return p.DialCancel(addr)
-	}
-	conn, err := p.Dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return conn, nil
-}
-
 // connConfig is what pgx is to connect with: everything that is between the client and the application stays as the
 // user set it, everything between the client and the server is the mount's affair.
 func (p *pool) connConfig() *pgx.ConnConfig {
 	c := p.cfg.Conn.Copy()
-	c.DialFunc = p.dial
-	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
-	c.TLSConfig, c.Fallbacks = nil, nil
-	c.SSLNegotiation, c.SSLCertMode, c.RequireAuth, c.ChannelBinding = "", "", "", ""
-	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
-	c.ValidateConnect, c.AfterNetConnect = nil, nil
+	p.Lead(&c.Config)
 	c.Tracer = heedWithoutReplay(c.Tracer)
-	c.ConnectTimeout = p.cfg.FailoverTimeout + time.Second // the mount's own timeout comes first, and says more
 	return c
 }
 

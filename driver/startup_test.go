@@ -25,7 +25,7 @@ func TestReadBeforeTheStartupLeavesTheUpstreamAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := p.dial(context.Background(), "tcp", "")
+	conn, err := p.DialContext(context.Background(), "tcp", "")
 	if err != nil {
 		t.Fatal(err)
 	}

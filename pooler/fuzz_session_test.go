@@ -33,7 +33,9 @@ func FuzzSession(f *testing.F) {
 	})
 	hello := said(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "app", "database": "app"}})
 	sync := &pgproto3.Sync{}
-	raw := func(kind byte, n uint32, body string) []byte { return append(binary.BigEndian.AppendUint32([]byte{kind}, n), body...) }
+	raw := func(kind byte, n uint32, body string) []byte {
+		return append(binary.BigEndian.AppendUint32([]byte{kind}, n), body...)
+	}
 	for _, seed := range [][]byte{
 		said(&pgproto3.Query{String: "begin; set application_name = 'x'; create temp table t ()"}),
 		said(&pgproto3.Query{String: "select 1; select 1/0; select 2"}, &pgproto3.Query{String: "listen c"}, &pgproto3.Terminate{}),

@@ -2,17 +2,18 @@ package pooler
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/xdg-go/scram"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/mount"
 )
 
 const (
@@ -24,8 +25,10 @@ const (
 	answersKept = 10000
 	// queryConnections is how many connections a cluster's authQuery has at most.
 	queryConnections = 2
-	// queryIdle is how long one stays that is not needed.
+	// queryIdle is how long they stay when nobody asks.
 	queryIdle = time.Minute
+	// leaveTimeout bounds taking leave of the server.
+	leaveTimeout = time.Second
 )
 
 // standing asks what the server has on a role beside its password: whether it may log in, how many seconds its password is still valid
@@ -38,10 +41,14 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = $1`
 // authQuery reads verifiers from a database, over connections that no client has a part in.
 type authQuery struct {
 	query string
-	owner string         // whom sessions run as; "": the user that asks
-	db    func() *sql.DB // opened when it is needed first
+	owner string // whom sessions run as; "": the user that asks
 	salt  func(user string) []byte
 	log   *slog.Logger
+
+	pool  *mount.Pool
+	way   *pgconn.Config      // to a session of the pool
+	conns chan *pgconn.PgConn // those that nobody uses; nil: one may be made
+	idle  *time.Timer         // closes them
 
 	answers *recent[string, answer]
 	flights *flights[answer]
@@ -55,7 +62,10 @@ type answer struct {
 }
 
 func newAuthQuery(k *Cluster, salt func(string) []byte, log *slog.Logger) (*authQuery, error) {
-	q := &authQuery{query: k.AuthQuery, owner: k.Database.Conn.User, salt: salt, log: log, answers: newRecent[string, answer](answersKept), flights: newFlights[answer]()}
+	q := &authQuery{
+		query: k.AuthQuery, owner: k.Database.Conn.User, salt: salt, log: log, conns: make(chan *pgconn.PgConn, queryConnections),
+		answers: newRecent[string, answer](answersKept), flights: newFlights[answer](),
+	}
 	own := k.AuthDatabase
 	if own == nil {
 		own = k.Database
@@ -68,23 +78,71 @@ func newAuthQuery(k *Cluster, salt func(string) []byte, log *slog.Logger) (*auth
 	// Nothing that is called without its schema is anybody else's than the server's own.
 	cfg.Conn.RuntimeParams["search_path"] = "pg_catalog"
 	cfg.Conn.RuntimeParams["application_name"] = "fairlead-auth"
-	connector, err := driver.NewConnector(cfg)
+	m, err := mount.ConfigOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	q.db = sync.OnceValue(func() *sql.DB {
-		db := sql.OpenDB(connector)
-		db.SetMaxOpenConns(queryConnections)
-		db.SetConnMaxIdleTime(queryIdle)
-		return db
-	})
+	if q.pool, err = mount.NewPool(m); err != nil {
+		return nil, err
+	}
+	q.way = cfg.Conn.Config.Copy()
+	q.pool.Lead(q.way)
+	for range queryConnections {
+		q.conns <- nil
+	}
+	q.idle = time.AfterFunc(queryIdle, q.rest)
 	return q, nil
+}
+
+// with has f use a connection.
+func (q *authQuery) with(ctx context.Context, f func(*pgconn.PgConn) error) (err error) {
+	var pg *pgconn.PgConn
+	select {
+	case pg = <-q.conns:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() {
+		q.conns <- pg
+		q.idle.Reset(queryIdle)
+	}()
+	if pg == nil || pg.IsClosed() {
+		if pg, err = pgconn.ConnectConfig(ctx, q.way); err != nil {
+			pg = nil
+			return err
+		}
+	}
+	return f(pg)
+}
+
+// rest closes the connections that nobody uses.
+func (q *authQuery) rest() {
+	for range queryConnections {
+		select {
+		case pg := <-q.conns:
+			leave(pg)
+			q.conns <- nil
+		default:
+		}
+	}
 }
 
 // close ends what is under way.
 func (q *authQuery) close() {
 	q.flights.close()
-	_ = q.db().Close() // there is nothing in it
+	q.idle.Stop()
+	for range queryConnections { // one may be with rest
+		leave(<-q.conns)
+	}
+}
+
+func leave(pg *pgconn.PgConn) {
+	if pg == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	_ = pg.Close(ctx) // there is nothing in it
 }
 
 // account is that of a user, as the database has it now or had it a moment ago.
@@ -132,33 +190,30 @@ func (q *authQuery) ask(ctx context.Context, user string) (answer, error) {
 // read asks for a user's verifier, and what the server has on him beside it. valid is how long the answer holds at most.
 func (q *authQuery) read(ctx context.Context, user string) (a answer, valid time.Duration, err error) {
 	a.read, valid = time.Now(), answerLife
-	conn, err := q.db().Conn(ctx)
+	var password string
+	var found bool
+	var has role
+	err = q.with(ctx, func(pg *pgconn.PgConn) (err error) {
+		if password, found, err = q.password(ctx, pg, user); err != nil {
+			return err
+		}
+		has, err = q.standing(ctx, pg, user)
+		return err
+	})
 	if err != nil {
 		return a, 0, err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	password, found, err := q.password(ctx, conn, user)
-	if err != nil {
-		return a, 0, err
-	}
-	var login, member bool
-	var seconds sql.NullFloat64
-	err = conn.QueryRowContext(ctx, standing, user, q.owner).Scan(&login, &seconds, &member)
-	role := !errors.Is(err, sql.ErrNoRows)
-	if err != nil && role {
-		return a, 0, err
-	}
-	if role && seconds.Valid {
-		valid = min(valid, time.Duration(seconds.Float64*float64(time.Second)))
+	if has.ends {
+		valid = min(valid, has.valid)
 	}
 	switch {
 	case !found:
 		a.why = "auth_query does not find the user"
-	case role && !login:
+	case has.is && !has.login:
 		a.why = "the role may not log in"
-	case role && valid <= 0:
+	case has.is && valid <= 0:
 		a.why = "the role's password has expired (VALID UNTIL)"
-	case role && !member:
+	case has.is && !has.member:
 		a.why = fmt.Sprintf("the role may not become the user that sessions run as: GRANT %s TO it, if it may come in", q.sessionUser())
 	case password == "":
 		a.why = "the user has no password"
@@ -184,31 +239,51 @@ func (q *authQuery) sessionUser() string {
 
 // password is what the query finds. Nobody is found under a name that is not the one that was asked for: the server cuts names
 // that are too long.
-func (q *authQuery) password(ctx context.Context, conn *sql.Conn, user string) (password string, found bool, err error) {
-	rows, err := conn.QueryContext(ctx, q.query, user)
-	if err != nil {
-		return "", false, err
+func (q *authQuery) password(ctx context.Context, pg *pgconn.PgConn, user string) (password string, found bool, err error) {
+	r := pg.ExecParams(ctx, q.query, [][]byte{[]byte(user)}, nil, nil, nil)
+	times := 0
+	for r.NextRow() {
+		if row := r.Values(); len(row) == 2 && string(row[0]) == user {
+			password = string(row[1])
+			times++
+		}
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns, err := rows.Columns()
-	if err != nil {
-		return "", false, err
+	var columns []string
+	for _, f := range r.FieldDescriptions() {
+		columns = append(columns, f.Name)
 	}
-	if len(columns) != 2 {
+	_, err = r.Close()
+	switch {
+	case err != nil:
+		return "", false, err
+	case len(columns) != 2:
 		return "", false, fmt.Errorf("it gives %d columns (%s): a user's name and what the server keeps of the password are expected", len(columns), strings.Join(columns, ", "))
+	case times > 1:
+		return "", false, errors.New("it gives several rows for one user")
 	}
-	for rows.Next() {
-		var name, secret sql.NullString
-		if err := rows.Scan(&name, &secret); err != nil {
-			return "", false, err
-		}
-		if name.String != user {
-			continue
-		}
-		if found {
-			return "", false, errors.New("it gives several rows for one user")
-		}
-		password, found = secret.String, true
+	return password, times == 1, nil
+}
+
+// role is what the server has on a user beside the password.
+type role struct {
+	is, login, member bool
+	ends              bool // the password does, after valid
+	valid             time.Duration
+}
+
+func (q *authQuery) standing(ctx context.Context, pg *pgconn.PgConn, user string) (has role, err error) {
+	r := pg.ExecParams(ctx, standing, [][]byte{[]byte(user), []byte(q.owner)}, nil, nil, nil).Read()
+	if r.Err != nil || len(r.Rows) == 0 {
+		return has, r.Err
 	}
-	return password, found, rows.Err()
+	row := r.Rows[0]
+	has = role{is: true, login: string(row[0]) == "t", member: string(row[2]) == "t", ends: row[1] != nil}
+	if has.ends {
+		seconds, err := strconv.ParseFloat(string(row[1]), 64)
+		if err != nil {
+			return has, fmt.Errorf("how long the password is valid: %w", err)
+		}
+		has.valid = time.Duration(min(seconds, answerLife.Seconds()) * float64(time.Second))
+	}
+	return has, nil
 }
