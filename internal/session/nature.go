@@ -80,28 +80,38 @@ type segment struct {
 // memoSize is how many texts a session remembers the nature of.
 const memoSize = 32
 
-type memo [memoSize]struct {
+type memo [memoSize]remembered
+
+type remembered struct {
 	sum    uint64
 	nature nature
 }
 
 // judge tells the nature of a text; the latest ones are remembered, since texts come again and again, with other numbers.
 func (s *Session) judge(text []byte) nature {
-	var room [maxShape]byte
-	sum := maphash.Bytes(seed, shape(room[:0], text))
 	o := s.options()
-	if o.NonStandardStrings {
-		sum++
-	}
 	if s.memo == nil {
 		s.memo = new(memo)
 	}
-	m := &s.memo[sum%memoSize]
+	if m, sum := s.memo.place(text, o); m.sum == sum && m.nature.known {
+		return m.nature
+	}
+	var room [maxShape]byte
+	m, sum := s.memo.place(shape(room[:0], text), o)
 	if m.sum != sum || !m.nature.known {
 		m.sum, m.nature = sum, natureOf(string(text), o)
 		s.seenOpaque = s.seenOpaque || m.nature.opaque && !s.TrustFunctions
 	}
 	return m.nature
+}
+
+// place is where a text is remembered, if it is, and its sum there.
+func (m *memo) place(text []byte, o sqltext.Options) (r *remembered, sum uint64) {
+	sum = maphash.Bytes(seed, text)
+	if o.NonStandardStrings {
+		sum++
+	}
+	return &m[sum%memoSize], sum
 }
 
 // maxShape bounds, in bytes, the texts whose numbers are left out of account.
