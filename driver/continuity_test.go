@@ -91,7 +91,7 @@ func isReadyIdle(m front.Message) bool { return m.Type == 'Z' && len(m.Body) == 
 // away or leaves it where it is.
 func TestACommitInFlightIsDecided(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		t.Skip("it takes a minute, and several with the race detector: make test runs it")
 	}
 	resolutions(t, func(t *testing.T, c *rdstest.Cluster, cfg *driver.Config) {
 		ctx := testContext(t)

@@ -83,7 +83,7 @@ func writeFile(t *testing.T, path string, b []byte) {
 func withTLS(t *testing.T, hba string) (c *rdstest.Cluster, dsn url.URL, ca *authority) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Skip("it needs more than one loopback address")
+		t.Skip("its servers listen on 127.0.0.2 and above, which only Linux has without being told")
 	}
 	c = rdstest.Start(t, rdstest.Config{Flavor: rdstest.Replication, Readers: -1})
 	admin, err := c.AdminConn(testContext(t), c.Writer())

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -63,24 +62,6 @@ func TestFlagsAndVariablesAreAsGoodAsAFile(t *testing.T) {
 	}
 }
 
-// words is what a command says while it runs.
-type words struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (w *words) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(b)
-}
-
-func (w *words) has(s string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return strings.Contains(w.text.String(), s)
-}
-
 func TestASignalHasTheFileReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pooler.yaml")
@@ -101,7 +82,7 @@ func TestASignalHasTheFileReadAgain(t *testing.T) {
 	}
 	write("")
 	ctx, stop := context.WithCancel(t.Context())
-	var said words
+	var said output
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"pooler", "--config", file}, console{in: strings.NewReader(""), out: &said, err: &said})
@@ -110,7 +91,7 @@ func TestASignalHasTheFileReadAgain(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s; it said %s", what, said.text.String())
+				t.Fatalf("%s; it said %s", what, said.String())
 			}
 		}
 	}
@@ -123,10 +104,10 @@ func TestASignalHasTheFileReadAgain(t *testing.T) {
 		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		await("the signal is not heeded", func() bool { return said.has(want) })
+		await("the signal is not heeded", func() bool { return strings.Contains(said.String(), want) })
 	}
 	stop()
 	if code := <-ended; code != 0 {
-		t.Errorf("it ended with %d: %s", code, said.text.String())
+		t.Errorf("it ended with %d: %s", code, said.String())
 	}
 }

@@ -15,7 +15,7 @@ import (
 // TestWorkIsWhatItsCallerWasTold is the short form of `make boundaries`.
 func TestWorkIsWhatItsCallerWasTold(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it starts two clusters")
+		t.Skip("it starts two clusters and cuts for a minute: make test runs it")
 	}
 	for name, cfg := range map[string]Config{
 		"marker": {Mode: driver.ResolutionMarker, Clients: []string{clientPgx}, Units: []string{"insert, extended", "commit and chain", "prepared, twice"}},

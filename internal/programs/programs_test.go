@@ -49,7 +49,7 @@ var all = []program{
 
 func TestPrograms(t *testing.T) {
 	if os.Getenv("FAIRLEAD_PROGRAMS") == "" {
-		t.Skip("scripts/programs runs it: it installs what the programs need")
+		t.Skip("it needs Java, Ruby and a dozen packages: make programs installs them and runs it")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 // TestNothingIsLostDoubledOrTorn is the short form of `make torture`, which runs it.
 func TestNothingIsLostDoubledOrTorn(t *testing.T) {
 	if os.Getenv("FAIRLEAD_TORTURE") == "" {
-		t.Skip("it takes two minutes of a machine of its own: FAIRLEAD_TORTURE=1 runs it")
+		t.Skip("it needs the machine for itself, and other packages are tested at the same time: .ci/run has it run alone, with FAIRLEAD_TORTURE=1")
 	}
 	for name, cfg := range map[string]torture.Config{
 		"aurora, marker": {

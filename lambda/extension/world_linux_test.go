@@ -141,7 +141,7 @@ func (l language) command(t testing.TB) (command, env []string) {
 		modules, err := filepath.Abs("../../out/node_modules")
 		must(t, err)
 		if _, err := os.Stat(filepath.Join(modules, "pg")); err != nil {
-			t.Skip("no node-postgres in out/node_modules: install it with scripts/setup-languages")
+			t.Skip("there is no Node.js with node-postgres in out/node_modules: make test installs it where there is npm")
 		}
 		return []string{"node", bootstrap}, []string{"NODE_PATH=" + modules}
 	}

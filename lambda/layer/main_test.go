@@ -14,7 +14,7 @@ import (
 
 func TestTheLayerIsTheSameWhereverItIsBuilt(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it compiles the extension twice")
+		t.Skip("it compiles the extension twice, from scratch: make test does")
 	}
 	here, err := compile(runtime.GOARCH)
 	if err != nil {
