@@ -1,13 +1,11 @@
 package driver_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,40 +15,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
 )
-
-// startAWS is an AWS that the SDK finds by the environment.
-func startAWS(t *testing.T) *fakeaws.Server {
-	t.Helper()
-	s := fakeaws.Start(t)
-	for name, value := range s.Environment() {
-		t.Setenv(name, value)
-		if value == "" {
-			os.Unsetenv(name)
-		}
-	}
-	return s
-}
-
-// safeBuffer is written to by several goroutines.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 func currentUser(t *testing.T, db *sql.DB) (user string) {
 	t.Helper()
@@ -72,7 +40,7 @@ func must(t *testing.T, err error) {
 }
 
 func TestIAMTokensFollowAFailover(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	c := rdstest.Start(t, rdstest.Config{IAM: aws.VerifyToken})
 	installMarker(t, c)
 	must(t, c.CreateUser(testContext(t), "iam", ""))
@@ -95,7 +63,7 @@ func TestIAMTokensFollowAFailover(t *testing.T) {
 }
 
 func TestOneSecretIsReadForManyFirstLogins(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	aws.SetLatency(100 * time.Millisecond)
 	c := shared(t)
 	must(t, c.CreateUser(testContext(t), "keeper", "first"))
@@ -161,7 +129,7 @@ func TestNoCallFailsInARotation(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			aws := startAWS(t)
+			aws := fakeaws.StartInEnvironment(t)
 			c := shared(t)
 			ctx := testContext(t)
 			must(t, c.CreateUser(ctx, "first", "p"))
@@ -183,7 +151,7 @@ func TestNoCallFailsInARotation(t *testing.T) {
 }
 
 func TestARotationWhileSecretsManagerIsAwayIsWaitedOut(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	c := shared(t)
 	ctx := testContext(t)
 	must(t, c.CreateUser(ctx, "keeper", "first"))
@@ -204,7 +172,7 @@ func TestARotationWhileSecretsManagerIsAwayIsWaitedOut(t *testing.T) {
 }
 
 func TestNoTokenAndNoSecretIsInTheOutputOfAFailingRun(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	c := rdstest.Start(t, rdstest.Config{IAM: aws.VerifyToken, Readers: -1})
 	ctx := testContext(t)
 	must(t, c.CreateUser(ctx, "iam", ""))
@@ -217,7 +185,7 @@ func TestNoTokenAndNoSecretIsInTheOutputOfAFailingRun(t *testing.T) {
 		c.DSN() + "&auth=secret&secret_id=wrong":  "rotate-secret",
 		c.DSN() + "&auth=secret&secret_id=absent": "check secret_id",
 	} {
-		logs := new(safeBuffer)
+		logs := new(printed.Buffer)
 		cfg := config(t, c, dsn)
 		cfg.Logger = slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		cfg.Logger.Info("config", "config", cfg)
@@ -239,7 +207,7 @@ func TestNoTokenAndNoSecretIsInTheOutputOfAFailingRun(t *testing.T) {
 }
 
 func TestPoolsWithDifferentCredentialsDoNotShareSessions(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	c := shared(t)
 	ctx := testContext(t)
 	must(t, c.CreateUser(ctx, "first", "p"))
@@ -279,7 +247,7 @@ func TestTLSSessionsAreResumed(t *testing.T) {
 }
 
 func TestNothingIsLeftBehindAPoolWithCredentials(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	c := shared(t)
 	must(t, c.CreateUser(testContext(t), "keeper", "first"))
 	must(t, c.WaitSettled(testContext(t)))

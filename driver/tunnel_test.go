@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -59,7 +60,7 @@ func TestWhereOnlyATunnelLeadsTheConfiguredHostIsUsed(t *testing.T) {
 				var d net.Dialer
 				return d.DialContext(ctx, network, to)
 			}
-			var log safeBuffer
+			var log printed.Buffer
 			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			db := openConfig(t, cfg)
 			mustExec(t, db, "create table through (a int)")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
@@ -26,13 +27,13 @@ type iamWorld struct {
 	host    string // the cluster's
 	port    uint16
 	addr    net.Addr
-	log     *safeBuffer
+	log     *printed.Buffer
 	private string // parameters of libpq for TLS
 }
 
 func newIAMWorld(t *testing.T, auth pooler.IAMAuth, change func(*pooler.Config)) *iamWorld {
 	t.Helper()
-	w := &iamWorld{aws: startAWS(t)}
+	w := &iamWorld{aws: fakeaws.StartInEnvironment(t)}
 	w.cluster = rdstest.Start(t, rdstest.Config{IAM: w.aws.VerifyToken, Readers: -1, Flavor: rdstest.Replication})
 	for _, user := range []string{"iam", "other"} {
 		if err := w.cluster.CreateUser(testContext(t), user, ""); err != nil {

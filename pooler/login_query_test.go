@@ -1,46 +1,28 @@
 package pooler_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	osexec "os/exec"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
-// safeBuffer is written to by several goroutines.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // logTo has a pooler's log in a buffer too.
-func logTo(c *pooler.Config) *safeBuffer {
-	b := new(safeBuffer)
+func logTo(c *pooler.Config) *printed.Buffer {
+	b := new(printed.Buffer)
 	c.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return b
 }
@@ -50,7 +32,11 @@ func psql(t testing.TB, conninfo, query string, env ...string) (string, error) {
 	t.Helper()
 	program, err := osexec.LookPath("psql")
 	if err != nil {
-		program = "/usr/lib/postgresql/15/bin/psql"
+		where, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql") // as Debian has it, whose wrapper may not be installed
+		if len(where) == 0 {
+			t.Fatal("there is no psql: install PostgreSQL's client programs")
+		}
+		program = where[len(where)-1]
 	}
 	cmd := osexec.CommandContext(testContext(t), program, "-XAtw", "-c", query, conninfo)
 	cmd.Env = append(os.Environ(), append(env, "LC_ALL=C")...)
@@ -118,7 +104,7 @@ func TestTheDatabaseSaysWhoMayComeIn(t *testing.T) {
 	t.Cleanup(func() { asSuperuser(t, shared, "drop role oldfashioned") })
 	long := strings.Repeat("l", 63)
 	role(t, long, "password 'pw' in role app")
-	var log *safeBuffer
+	var log *printed.Buffer
 	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
 		change(c)
 		log = logTo(c)
@@ -203,7 +189,7 @@ func TestALoginThatCannotBeCheckedIsToldApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log *safeBuffer
+	var log *printed.Buffer
 	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
 		c.Clusters["main"].AuthQuery, c.Clusters["main"].AuthDatabase = pooler.DefaultAuthQuery, unreachable
 		log = logTo(c)

@@ -3,37 +3,24 @@ package pooler_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
 )
 
-// startAWS is an AWS that the SDK finds by the environment.
-func startAWS(t *testing.T) *fakeaws.Server {
-	t.Helper()
-	s := fakeaws.Start(t)
-	for name, value := range s.Environment() {
-		t.Setenv(name, value)
-		if value == "" {
-			os.Unsetenv(name)
-		}
-	}
-	return s
-}
-
 func TestWhoKnowsTheSecretComesIn(t *testing.T) {
-	aws := startAWS(t)
+	aws := fakeaws.StartInEnvironment(t)
 	text := func(user, password string) string {
 		return fmt.Sprintf(`{"username":%q,"password":%q}`, user, password)
 	}
 	secret := aws.CreateSecret("prod/alice", text("alice", "first"))
 	aws.CreateSecret("prod/bob", text("robert", "pw"))
-	var log *safeBuffer
+	var log *printed.Buffer
 	_, addr := start(t, shared, shared.DSN(), func(c *pooler.Config) {
 		log = logTo(c)
 		c.Users = map[string]pooler.User{

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
 )
@@ -65,7 +66,7 @@ func changed(t *testing.T, token string, change func(u *neturl.URL, q neturl.Val
 }
 
 // withRoles has a pooler take the tokens of roles.
-func withRoles(t *testing.T, auth pooler.IAMAuth) (addr net.Addr, private string, log *safeBuffer) {
+func withRoles(t *testing.T, auth pooler.IAMAuth) (addr net.Addr, private string, log *printed.Buffer) {
 	t.Helper()
 	cert, ca := certificate(t)
 	_, addr = start(t, shared, shared.DSN(), func(c *pooler.Config) {
@@ -84,7 +85,7 @@ func withRoles(t *testing.T, auth pooler.IAMAuth) (addr net.Addr, private string
 }
 
 func TestARoleComesInAsItsUsers(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	addr, private, log := withRoles(t, pooler.IAMRequired)
 	var led atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { led.Add(1) }))
@@ -149,7 +150,7 @@ func TestARoleComesInAsItsUsers(t *testing.T) {
 }
 
 func TestTheDriverComesInByItsRole(t *testing.T) {
-	startAWS(t)
+	fakeaws.StartInEnvironment(t)
 	addr, private, _ := withRoles(t, pooler.IAMAllowed)
 	open := func(user string) error {
 		cfg, err := driver.ParseConfig(fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=app topology=none auth=iam_sts iam_audience=%s %s",

@@ -5,28 +5,14 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/printed"
 )
 
 // output is what a command has printed so far.
-type output struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+type output struct{ printed.Buffer }
 
 // wait waits for a text in the output behind what was there.
 func (o *output) wait(t *testing.T, from int, text string) int {

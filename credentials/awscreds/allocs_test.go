@@ -5,10 +5,11 @@ import (
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
 )
 
 func TestCachedTokensAndSecretsAllocateNothing(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	s.CreateSecret("prod/app", secretText("app", "first"))
 	for name, p := range map[string]credentials.Provider{
 		"iam":    credentials.Paced(newIAM(t, awscreds.IAMConfig{}), 1<<40),

@@ -44,7 +44,7 @@ func check(s *fakeaws.Server, c *credentials.Credential, to credentials.Target, 
 }
 
 func TestATokenIsForTheHostPortRegionAndUser(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	p := newIAM(t, awscreds.IAMConfig{})
 	other := target
 	other.Host = "app-2.abc.us-east-1.rds.amazonaws.com"
@@ -143,7 +143,7 @@ func TestATokenEndsWithTheSessionThatSignedIt(t *testing.T) {
 }
 
 func TestARefusedTokenIsSignedAnewWithTheCredentialsOfNow(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	p := newIAM(t, awscreds.IAMConfig{})
 	old := mustGive(t, p, target)
 	s.RotateKey(time.Hour)
@@ -179,7 +179,7 @@ func TestARefusedTokenIsSignedAnewWithTheCredentialsOfNow(t *testing.T) {
 
 func TestAWrongClockIsNoticedWhenATokenIsRefused(t *testing.T) {
 	for _, skew := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
-		s := startAWS(t)
+		s := fakeaws.StartInEnvironment(t)
 		s.SetSkew(skew)
 		p := newIAM(t, awscreds.IAMConfig{})
 		old := mustGive(t, p, target)
@@ -194,7 +194,7 @@ func TestAWrongClockIsNoticedWhenATokenIsRefused(t *testing.T) {
 }
 
 func TestTokensThatAreRefusedForGoodSayWhatMendsIt(t *testing.T) {
-	startAWS(t)
+	fakeaws.StartInEnvironment(t)
 	p := newIAM(t, awscreds.IAMConfig{})
 	first := mustGive(t, p, target)
 	second := &credentials.Credential{User: "app", Password: credentials.NewSecret("another")}
@@ -208,7 +208,7 @@ func TestTokensThatAreRefusedForGoodSayWhatMendsIt(t *testing.T) {
 }
 
 func TestIAMHostIsWhatIsSignedFor(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	p := newIAM(t, awscreds.IAMConfig{SignFor: func(t credentials.Target) credentials.Target {
 		t.Host, t.Port = target.Host, target.Port
 		return t
@@ -220,7 +220,7 @@ func TestIAMHostIsWhatIsSignedFor(t *testing.T) {
 }
 
 func TestAHostThatTellsNoRegionNeedsOne(t *testing.T) {
-	startAWS(t)
+	fakeaws.StartInEnvironment(t)
 	t.Setenv("AWS_REGION", "")
 	p := newIAM(t, awscreds.IAMConfig{})
 	if _, err := p.Credential(t.Context(), credentials.Target{Host: "db.example.com", Port: 5432, User: "app"}, nil); awscreds.ReasonOf(err) != awscreds.NoRegion || !strings.Contains(err.Error(), "aws_region") {

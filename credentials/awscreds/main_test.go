@@ -1,32 +1,17 @@
 package awscreds_test
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/fairlead-go/fairlead/credentials"
-	"github.com/fairlead-go/fairlead/rdstest/fakeaws"
 )
 
 func TestMain(m *testing.M) {
 	// The SDK keeps connections to endpoints open between requests; they end with the servers.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"))
-}
-
-// startAWS is an AWS that the SDK finds by the environment.
-func startAWS(t *testing.T) *fakeaws.Server {
-	t.Helper()
-	s := fakeaws.Start(t)
-	for name, value := range s.Environment() {
-		t.Setenv(name, value)
-		if value == "" {
-			os.Unsetenv(name)
-		}
-	}
-	return s
 }
 
 var target = credentials.Target{Host: "app-1.xyz.eu-west-1.rds.amazonaws.com", Port: 5432, User: "app"}

@@ -38,7 +38,7 @@ func wantLogin(t *testing.T, c *credentials.Credential, user, password string) {
 }
 
 func TestASecretIsReadOnceHoweverManyAsk(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	s.SetLatency(50 * time.Millisecond)
 	for _, id := range []string{"prod/app", s.CreateSecret("prod/app", secretText("app", "first")).ARN()} {
 		before := s.Reads(fakeaws.Current)
@@ -55,7 +55,7 @@ func TestASecretIsReadOnceHoweverManyAsk(t *testing.T) {
 }
 
 func TestARefusedPasswordIsReadAgainOnceHoweverManyAreRefused(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
 	old := mustGive(t, p, target)
@@ -75,7 +75,7 @@ func TestARefusedPasswordIsReadAgainOnceHoweverManyAreRefused(t *testing.T) {
 }
 
 func TestTheVersionsOfARotationAreTried(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "zeroth"))
 	secret.Put(secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
@@ -108,7 +108,7 @@ func TestTheVersionsOfARotationAreTried(t *testing.T) {
 }
 
 func TestADetourEndsWithTheNextVersion(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "zeroth"))
 	secret.Put(secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
@@ -124,7 +124,7 @@ func TestADetourEndsWithTheNextVersion(t *testing.T) {
 }
 
 func TestTheUserChangesWithTheSecret(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
 	old := mustGive(t, p, target)
@@ -133,7 +133,7 @@ func TestTheUserChangesWithTheSecret(t *testing.T) {
 }
 
 func TestAttemptsAreBounded(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
 	var refused []*credentials.Credential
@@ -155,7 +155,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 }
 
 func TestAPasswordChangedByHandIsWaitedForBriefly(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
 	old := mustGive(t, p, target)
@@ -165,7 +165,7 @@ func TestAPasswordChangedByHandIsWaitedForBriefly(t *testing.T) {
 }
 
 func TestAnOutageLeavesTheSecretInUse(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app", TTL: 30 * time.Millisecond})
 	old := mustGive(t, p, target)
@@ -181,7 +181,7 @@ func TestAnOutageLeavesTheSecretInUse(t *testing.T) {
 }
 
 func TestThrottlingIsWaitedOut(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	s.CreateSecret("prod/app", secretText("app", "first"))
 	s.Throttle(2)
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
@@ -231,7 +231,7 @@ func TestEachFailureHasItsReasonAndItsRemedy(t *testing.T) {
 		"nobody":     {reason: awscreds.NoAWSCredentials, remedy: "role"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := startAWS(t)
+			s := fakeaws.StartInEnvironment(t)
 			secret := s.CreateSecret("prod/app", secretText("app", confidential))
 			id := "prod/app"
 			switch {
@@ -288,7 +288,7 @@ func TestTheRegionOfAnARNIsNotOverruled(t *testing.T) {
 }
 
 func TestWhoAmI(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	s.SetSkew(2 * time.Minute)
 	who, err := awscreds.WhoAmI(t.Context(), awscreds.Config{})
 	if err != nil || !strings.Contains(who.ARN, fakeaws.Account) || who.Skew < time.Minute || who.Skew > 3*time.Minute {
@@ -297,7 +297,7 @@ func TestWhoAmI(t *testing.T) {
 }
 
 func TestWhoChecksPasswordsHearsOfARotationAtOnce(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	secret := s.CreateSecret("prod/app", secretText("app", "first"))
 	p := newSecrets(t, awscreds.SecretsConfig{SecretID: "prod/app"})
 	latest := func() (passwords []string) {

@@ -35,7 +35,7 @@ func ask(t *testing.T, token, audience string) (status int, said string) {
 }
 
 func TestAnSTSTokenTellsWhoOneIsToItsAudienceOnly(t *testing.T) {
-	s := startAWS(t)
+	s := fakeaws.StartInEnvironment(t)
 	p, err := awscreds.NewSTS(awscreds.STSConfig{Audience: "prod-orders"})
 	if err != nil {
 		t.Fatal(err)

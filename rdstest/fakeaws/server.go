@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,20 @@ func New() *Server {
 func Start(t testing.TB) *Server {
 	s := New()
 	t.Cleanup(s.Close)
+	return s
+}
+
+// StartInEnvironment is Start, and sets what the process's environment has to say for the AWS SDK to find the server, and nothing
+// else, until the test is over. It cannot be used in tests that run in parallel.
+func StartInEnvironment(t *testing.T) *Server {
+	t.Helper()
+	s := Start(t)
+	for name, value := range s.Environment() {
+		t.Setenv(name, value)
+		if value == "" {
+			_ = os.Unsetenv(name) // Setenv puts it back
+		}
+	}
 	return s
 }
 
