@@ -211,7 +211,7 @@ func (a TargetSessionAttrs) want() (topology.Want, pgconn.ValidateConnectFunc) {
 // user set it, everything between the client and the server is the mount's affair.
 func (p *pool) connConfig() *pgx.ConnConfig {
 	c := p.cfg.Conn.Copy()
-	p.Lead(&c.Config)
+	p.DialThrough(&c.Config)
 	c.Tracer = heedWithoutReplay(c.Tracer)
 	return c
 }

@@ -86,7 +86,7 @@ func newAuthQuery(k *Cluster, salt func(string) []byte, log *slog.Logger) (*auth
 		return nil, err
 	}
 	q.way = cfg.Conn.Config.Copy()
-	q.pool.Lead(q.way)
+	q.pool.DialThrough(q.way)
 	for range queryConnections {
 		q.conns <- nil
 	}

@@ -391,12 +391,12 @@ func (h *hub) difference() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(h.ears)) {
 		if _, ok := h.there[name]; !ok {
-			b.WriteString("LISTEN " + quoteName(name) + ";")
+			b.WriteString("LISTEN " + session.QuoteIdentifier(name) + ";")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.there)) {
 		if _, ok := h.ears[name]; !ok {
-			b.WriteString("UNLISTEN " + quoteName(name) + ";")
+			b.WriteString("UNLISTEN " + session.QuoteIdentifier(name) + ";")
 		}
 	}
 	h.there = make(map[string]struct{}, len(h.ears))
@@ -405,8 +405,6 @@ func (h *hub) difference() string {
 	}
 	return b.String()
 }
-
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // resumed tells those who listen that the upstream is another one, which has not heard what was notified in between.
 func (h *hub) resumed() {

@@ -127,7 +127,7 @@ func (s *Session) Relay() {
 func HandOver(markChannel, mark string) []byte {
 	return append(
 		encodeFrontend(&pgproto3.Query{String: "/* fairlead */ BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0; SET LOCAL synchronous_commit TO off; " +
-			"LISTEN " + identifier(markChannel) + "; NOTIFY " + identifier(markChannel) + ", " + Quote(mark) + "; COMMIT"}),
+			"LISTEN " + QuoteIdentifier(markChannel) + "; NOTIFY " + QuoteIdentifier(markChannel) + ", " + Quote(mark) + "; COMMIT"}),
 		encodeFrontend(&pgproto3.Query{String: "/* fairlead */ UNLISTEN *"})...)
 }
 
@@ -257,7 +257,7 @@ func (s *Session) notification(msg []byte) {
 func (s *Session) listenAgain() string {
 	var b strings.Builder
 	for _, name := range s.Unrelayed() {
-		b.WriteString("LISTEN " + identifier(name) + ";\n")
+		b.WriteString("LISTEN " + QuoteIdentifier(name) + ";\n")
 	}
 	return b.String()
 }

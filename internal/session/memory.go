@@ -149,7 +149,7 @@ func (s *Session) Difference() string {
 	}
 	for _, name := range sorted(m.own) {
 		if m.own[name] != s.id {
-			b.WriteString("DEALLOCATE " + identifier(name) + ";\n")
+			b.WriteString("DEALLOCATE " + QuoteIdentifier(name) + ";\n")
 		}
 	}
 	if m.sequences != s.id && s.begins&sqltext.StateSequence != 0 {
@@ -175,5 +175,3 @@ func sorted[V any](m map[string]V) []string {
 	}
 	return slices.Sorted(maps.Keys(m))
 }
-
-func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

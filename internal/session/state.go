@@ -238,6 +238,9 @@ func isTrue(s string) bool {
 	return false
 }
 
+// QuoteIdentifier is a name as SQL has it in quotes.
+func QuoteIdentifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
 // Quote makes a literal that means the same whatever standard_conforming_strings is.
 func Quote(s string) string {
 	if strings.Contains(s, `\`) {

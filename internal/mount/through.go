@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Lead has whoever connects with c come to a session of the pool: what is between the client and its server is the mount's affair
+// DialThrough has whoever connects with c come to a session of the pool: what is between the client and its server is the mount's affair
 // then.
-func (p *Pool) Lead(c *pgconn.Config) {
+func (p *Pool) DialThrough(c *pgconn.Config) {
 	c.DialFunc = p.DialContext
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	c.TLSConfig, c.Fallbacks = nil, nil
