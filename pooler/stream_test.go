@@ -1,10 +1,13 @@
 package pooler_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,5 +101,56 @@ func TestALongResultNeedsNoMemory(t *testing.T) {
 	t.Logf("%d MB in %v, and %d bytes in use", mb, time.Since(began).Round(time.Millisecond), most)
 	if most > 4<<20 {
 		t.Errorf("%d bytes are held for %d MB", most, mb)
+	}
+}
+
+// A statement that is larger than any buffer gets its answer, however its pieces fall in with what reads the answers. The
+// others keep the scheduler on its toes.
+func TestALongStatementMayComeInAnyTime(t *testing.T) {
+	_, addr := start(t, shared, shared.DSN(), plain(func(cfg *pooler.Config) {
+		cfg.Clusters["main"].PoolSize = 4
+		cfg.Logger = nil
+	}))
+	over := make(chan struct{})
+	var others sync.WaitGroup
+	for range 3 {
+		_, front := session(t, addr)
+		others.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				front.Send(&pgproto3.Query{String: "select 1"})
+				if err := errors.Join(front.Flush(), ready(front)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	defer others.Wait()
+	defer close(over)
+	conn, front := session(t, addr)
+	b, err := (&pgproto3.Query{String: "select length('" + strings.Repeat("x", 150_000) + "')"}).Encode(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		for rest := b; len(rest) > 0; {
+			n := min(len(rest), 32<<10)
+			if _, err := conn.Write(rest[:n]); err != nil {
+				t.Fatalf("statement %d: %v", i, err)
+			}
+			rest = rest[n:]
+			time.Sleep(time.Duration(i%10) * 20 * time.Microsecond)
+		}
+		if err := ready(front); err != nil {
+			t.Fatalf("statement %d: %v", i, err)
+		}
 	}
 }

@@ -292,7 +292,9 @@ func (s *Session) keepTail(p []byte, out *Out) {
 	s.truncated = true
 	s.skipBody = n - len(p)
 	w := pass{src: p}
+	due := s.due
 	s.request(&w, 0, p, -1, out)
+	s.dueAtEnd, s.due = s.due, due
 	if len(out.Body) > 0 {
 		out.Head = append(out.Head, out.Body...)
 	}
@@ -303,7 +305,9 @@ func (s *Session) keepTail(p []byte, out *Out) {
 func (s *Session) clientPieces(p []byte) (out Out) {
 	if s.skipBody > 0 {
 		n := min(s.skipBody, len(p))
-		s.skipBody -= n
+		if s.skipBody -= n; s.skipBody == 0 {
+			s.due = max(s.due, s.dueAtEnd)
+		}
 		switch {
 		case s.dropBody:
 			s.dropBody = s.skipBody > 0

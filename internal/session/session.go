@@ -58,9 +58,11 @@ type Session struct {
 
 	queue  []op // outstanding requests; the first is at head
 	head   int
-	pushed uint64       // how many there have been
-	due    uint64       // of so many of them the server will send the answers with no more from the client
-	large  []*Statement // what the outstanding Parses that the journal does not have will make, in their order
+	pushed uint64 // how many there have been
+	due    uint64 // of so many of them the server will send the answers with no more from the client
+	// dueAtEnd is what due will be once the client has sent the rest of the message that is passed on in pieces.
+	dueAtEnd uint64
+	large    []*Statement // what the outstanding Parses that the journal does not have will make, in their order
 
 	journal   []byte // client bytes of the unit, whole messages only
 	base      int    // where in it the unit begins

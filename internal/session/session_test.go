@@ -561,3 +561,30 @@ func TestAStatementOfALostTransactionIsNotDescribed(t *testing.T) {
 		&pgproto3.Execute{}, &pgproto3.Sync{})
 	expectWords(t, "rollback", words(t, s.TakeOut()), "1 t n 2 n ROLLBACK ZI")
 }
+
+// Who waits for the answer to a message that has not been sent to its end waits for ever.
+func TestALargeMessageIsNotDueBeforeItsEnd(t *testing.T) {
+	s := idle(t)
+	s.Client(fe(t, query("select 1")))
+	long := fe(t, query("select '"+strings.Repeat("x", 3*streamFrom)+"'"))
+	s.Client(long[:2*streamFrom])
+	if !s.Due() {
+		t.Error("the answer to the statement before is not due")
+	}
+	server(t, s, columns("a"), row("1"), tag("SELECT 1"), ready('I'))
+	if s.Due() || !s.Busy() {
+		t.Errorf("half a statement is sent: due %v, busy %v", s.Due(), s.Busy())
+	}
+	s.Client(long[2*streamFrom : len(long)-1])
+	if s.Due() {
+		t.Error("it is due one byte before its end")
+	}
+	s.Client(long[len(long)-1:])
+	if !s.Due() {
+		t.Error("it is sent, and not due")
+	}
+	server(t, s, columns("a"), row("1"), tag("SELECT 1"), ready('I'))
+	if s.Due() || s.Busy() {
+		t.Errorf("it is answered: due %v, busy %v", s.Due(), s.Busy())
+	}
+}
