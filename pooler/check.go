@@ -91,6 +91,8 @@ func (k *Cluster) complete() error {
 		return fmt.Errorf("watch %q is not known: used is", k.Watch)
 	case k.PoolSize < 1:
 		return fmt.Errorf("pool size %d: at least 1 is needed", k.PoolSize)
+	case k.MaxServerConnections < 0:
+		return fmt.Errorf("max_server_connections %d: 1 or more is allowed, or 0 for no bound", k.MaxServerConnections)
 	case k.MaxConnectionsPercent < 0 || k.MaxConnectionsPercent > 100:
 		return fmt.Errorf("max_connections_percent %d: 1 to 100 is allowed", k.MaxConnectionsPercent)
 	case k.MaxIdleConnectionsPercent < 0 || k.MaxIdleConnectionsPercent > k.MaxConnectionsPercent:

@@ -203,11 +203,15 @@ type Cluster struct {
 	Databases map[string]Database
 	// PoolSize bounds the connections of a pool. Default DefaultPoolSize.
 	PoolSize int
-	// MaxConnectionsPercent bounds them in the place of PoolSize, in percent of the connections that the server admits: its
-	// max_connections without those that it reserves. Default 0: PoolSize does.
+	// MaxServerConnections bounds the connections of all of the cluster's pools together: of those that lead to the writer, and in
+	// the same way of those that are READ_ONLY. A pool that needs another one gets that of one that does not use it, and their
+	// shares become equal where all need more. Default 0: PoolSize alone bounds each.
+	MaxServerConnections int
+	// MaxConnectionsPercent is the same in percent of the connections that the server admits, which are its max_connections without
+	// those that it reserves. PoolSize does not count then. Default 0: MaxServerConnections and PoolSize do.
 	MaxConnectionsPercent int
-	// MaxIdleConnectionsPercent bounds those that nobody uses, in percent of the same. It needs MaxConnectionsPercent, and is no
-	// more than that. Default 0: ServerIdleTimeout alone ends them.
+	// MaxIdleConnectionsPercent bounds those of them that nobody uses, in percent of the same. It needs MaxConnectionsPercent, and
+	// is no more than that. Default 0: ServerIdleTimeout alone ends them.
 	MaxIdleConnectionsPercent int
 	// MinPoolSize is how many of them are kept open though nobody needs them. Default 0.
 	MinPoolSize int
@@ -237,8 +241,7 @@ type Cluster struct {
 
 // Database is what holds for one database of a Cluster.
 type Database struct {
-	// PoolSize bounds the connections of its pools, in the place of the Cluster's PoolSize or MaxConnectionsPercent. Default 0:
-	// those do.
+	// PoolSize bounds the connections of its pools, in the place of the Cluster's. Default 0: that does.
 	PoolSize int
 	// MaxClients bounds its clients; the next is refused with SQLSTATE 53300. Default 0: MaxClients of the Config does.
 	MaxClients int

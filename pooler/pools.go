@@ -3,6 +3,7 @@ package pooler
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -26,11 +27,20 @@ func (c *Config) ownKey(l *Listener) poolKey {
 // pools are those of a Server. One is there as long as somebody uses it; when the Config changes into one that means another
 // pool, it goes on for those who have it.
 type pools struct {
-	mu   sync.Mutex
-	cfg  *Config
-	open map[poolKey]*shared
-	all  map[*shared]struct{} // also those that are in open no more
+	mu     sync.Mutex
+	cfg    *Config
+	open   map[poolKey]*shared
+	all    map[*shared]struct{} // also those that are in open no more
+	quotas map[quotaKey]*mount.Quota
 }
+
+// quotaKey is what pools agree in whose connections are bounded together: they lead to the same server, or to some of the same.
+type quotaKey struct {
+	cluster string
+	readers bool
+}
+
+func (k poolKey) quota() quotaKey { return quotaKey{k.cluster, k.role == ReadOnly} }
 
 // shared is a pool with those who use it.
 type shared struct {
@@ -42,7 +52,7 @@ type shared struct {
 }
 
 func newPools(cfg *Config) *pools {
-	return &pools{cfg: cfg, open: make(map[poolKey]*shared), all: make(map[*shared]struct{})}
+	return &pools{cfg: cfg, open: make(map[poolKey]*shared), all: make(map[*shared]struct{}), quotas: make(map[quotaKey]*mount.Quota)}
 }
 
 // list is all pools, in the order of their keys.
@@ -81,6 +91,10 @@ func (p *pools) take(key poolKey) (*shared, error) {
 	m, err := p.cfg.mount(key)
 	if err != nil {
 		return nil, err
+	}
+	if m.Lending.Quota = p.quotas[key.quota()]; m.Lending.Quota == nil {
+		m.Lending.Quota = mount.NewQuota(p.cfg.Clusters[key.cluster].bounds())
+		p.quotas[key.quota()] = m.Lending.Quota
 	}
 	pool, err := mount.NewPool(m)
 	if err != nil {
@@ -135,8 +149,18 @@ func (p *pools) change(cfg *Config) error {
 			delete(p.open, key)
 		}
 	}
+	for key, q := range p.quotas {
+		if k := cfg.Clusters[key.cluster]; k != nil {
+			q.Set(k.bounds())
+		}
+	}
 	p.cfg = cfg
 	return nil
+}
+
+// bounds are those of all the cluster's pools together.
+func (k *Cluster) bounds() mount.Bounds {
+	return mount.Bounds{Max: k.MaxServerConnections, MaxPercent: k.MaxConnectionsPercent, MaxIdlePercent: k.MaxIdleConnectionsPercent}
 }
 
 // mount is what the sessions of a pool need.
@@ -165,14 +189,16 @@ func (c *Config) mount(key poolKey) (mount.Config, error) {
 	}
 	m.Lending = &mount.Lending{
 		Until: k.WaitUntil, Lazy: k.Watch == WatchUsed,
-		Max: k.PoolSize, MaxPercent: k.MaxConnectionsPercent, MaxIdlePercent: k.MaxIdleConnectionsPercent,
+		Max:     k.PoolSize,
 		MinIdle: k.MinPoolSize, BorrowTimeout: k.BorrowTimeout, Lifetime: max(0, k.ServerLifetime),
 		IdleTimeout: max(0, k.ServerIdleTimeout), Statements: k.Statements, InitQuery: k.InitQuery,
 		Whole: key.mode == Session, NoBlocks: key.mode == Statement, Verify: k.VerifyClean == VerifyOn,
 	}
+	if k.MaxConnectionsPercent > 0 {
+		m.Lending.Max = math.MaxInt
+	}
 	if size := c.database(key.cluster, key.database).PoolSize; size > 0 {
-		m.Lending.Max, m.Lending.MaxPercent, m.Lending.MaxIdlePercent = size, 0, 0
-		m.Lending.MinIdle = min(m.Lending.MinIdle, size)
+		m.Lending.Max, m.Lending.MinIdle = size, min(m.Lending.MinIdle, size)
 	}
 	return m, nil
 }

@@ -66,6 +66,7 @@ type fileCluster struct {
 	IAMAudience    iamAudience     `yaml:"iam_audience"`
 	STSEndpoint    stsEndpoint     `yaml:"sts_endpoint"`
 	PoolSize       int             `yaml:"pool_size"`
+	MaxServer      int             `yaml:"max_server_connections"`
 	MaxPercent     int             `yaml:"max_connections_percent"`
 	MaxIdlePercent int             `yaml:"max_idle_connections_percent"`
 	MinPoolSize    int             `yaml:"min_pool_size"`
@@ -90,7 +91,8 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 		return nil, err
 	}
 	k := &Cluster{
-		Databases: make(map[string]Database, len(f.Databases)), PoolSize: f.PoolSize, MaxConnectionsPercent: f.MaxPercent,
+		Databases: make(map[string]Database, len(f.Databases)), PoolSize: f.PoolSize,
+		MaxServerConnections: f.MaxServer, MaxConnectionsPercent: f.MaxPercent,
 		MaxIdleConnectionsPercent: f.MaxIdlePercent, MinPoolSize: f.MinPoolSize, BorrowTimeout: time.Duration(f.BorrowTimeout),
 		InitQuery: f.InitQuery, PinningFilters: f.PinningFilters, ServerLifetime: time.Duration(f.ServerLifetime),
 		ServerIdleTimeout: time.Duration(f.ServerIdle), Statements: f.Statements, AuthQuery: string(f.AuthQuery),

@@ -65,6 +65,7 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 		"a pool of nothing":        {"pool_size: 7", "pool_size: -1", "at least 1"},
 		"no such cluster":          {"127.0.0.1:6432", "127.0.0.1:6432\n    cluster: other", "no cluster \"other\""},
 		"no such role":             {"127.0.0.1:6432", "127.0.0.1:6432\n    target_role: WRITE", "READ_WRITE and READ_ONLY are"},
+		"fewer than none":          {"pool_size: 7", "max_server_connections: -1", "max_server_connections -1: 1 or more"},
 		"idle ones of nothing":     {"pool_size: 7", "max_idle_connections_percent: 5", "max_connections_percent, 0"},
 		"an endless init_query":    {"pool_size: 7", "init_query: set work_mem = '1MB'; begin", "nobody would end it"},
 		"an unknown filter":        {"pool_size: 7", "session_pinning_filters: [ALL]", "EXCLUDE_VARIABLE_SETS is"},
@@ -127,7 +128,7 @@ func TestTheDocumentsFileIsSound(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := cfg.Clusters["orders"]
-	if k.MaxConnectionsPercent != 60 || k.MaxIdleConnectionsPercent != 20 || k.Databases["audit"].PoolSize != 3 || len(k.PinningFilters) != 1 ||
+	if cfg.Clusters["reports"].MaxServerConnections != 30 || k.MaxConnectionsPercent != 60 || k.MaxIdleConnectionsPercent != 20 || k.Databases["audit"].PoolSize != 3 || len(k.PinningFilters) != 1 ||
 		cfg.Listeners[1].TargetRole != pooler.ReadOnly || cfg.Users["alice"].MaxClients != 100 || cfg.Admin != "127.0.0.1:9127" ||
 		cfg.QueryTimeout != time.Minute || cfg.IdleTransactionTimeout != 5*time.Minute {
 		t.Errorf("%+v %+v", cfg, k)

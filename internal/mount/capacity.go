@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +20,7 @@ import (
 func (p *Pool) SetLending(cfg Lending) {
 	l := p.lender
 	old := l.cfg()
-	cfg.InitQuery, cfg.Whole, cfg.NoBlocks = old.InitQuery, old.Whole, old.NoBlocks
+	cfg.InitQuery, cfg.Whole, cfg.NoBlocks, cfg.Quota = old.InitQuery, old.Whole, old.NoBlocks, old.Quota
 	l.lending.Store(&cfg)
 	l.grow()
 }
@@ -28,40 +28,89 @@ func (p *Pool) SetLending(cfg Lending) {
 // InitQuery is that of a Pool that lends.
 func (p *Pool) InitQuery() string { return p.lender.cfg().InitQuery }
 
-// max is how many upstreams there may be. Of a server that was not asked yet, one. mu is held.
-func (l *lender) max() int {
-	cfg := l.cfg()
-	if cfg.MaxPercent == 0 {
-		return cfg.Max
+// another counts one more upstream as open, if there may be one. mu is held.
+func (l *lender) another() bool {
+	if l.closed || l.open >= l.cfg().Max || !l.quota().take(l) {
+		return false
 	}
-	return max(1, l.admitted*cfg.MaxPercent/100)
+	l.open++
+	return true
 }
 
-// maxIdle is how many of them nobody may use. mu is held.
-func (l *lender) maxIdle() int {
-	if p := l.cfg().MaxIdlePercent; p > 0 && l.admitted > 0 {
-		return l.admitted * p / 100
-	}
-	return math.MaxInt
+// fewer counts upstreams as open no more. mu is held; unlock is to follow.
+func (l *lender) fewer(n int) {
+	l.open -= n
+	l.freed += n
 }
+
+// unlock lets go of mu, and has the quota's other lenders get what this one has no more.
+func (l *lender) unlock() {
+	n := l.freed
+	l.freed = 0
+	l.mu.Unlock()
+	l.quota().put(l, n)
+}
+
+func (l *lender) quota() *Quota { return l.cfg().Quota }
 
 // tooMany reports whether there are more upstreams than there may be.
 func (l *lender) tooMany() bool {
+	if l.quota().exceeded() {
+		return true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.open > l.max()
+	return l.open > l.cfg().Max
 }
 
 // grow lets those who wait make the upstreams that there may be by now.
 func (l *lender) grow() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.queue) > 0 && l.open < l.max() && !l.closed {
-		l.open++
-		w := l.queue[0]
+	for len(l.queue) > 0 && l.another() {
+		l.queue[0].turn <- nil
 		l.queue = l.queue[1:]
-		w.turn <- nil
 	}
+	lacks := l.lacks()
+	l.mu.Unlock()
+	if lacks {
+		l.quota().ask(l)
+	}
+}
+
+// lacks reports whether somebody waits who could have an upstream but for the quota. mu is held.
+func (l *lender) lacks() bool { return len(l.queue) > 0 && l.open < l.cfg().Max && !l.closed }
+
+// offered is one more upstream that the quota allows for. It reports whether somebody waits for it, and for more than that.
+func (l *lender) offered() (taken, more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lacks() {
+		return false, false
+	}
+	l.open++
+	l.queue[0].turn <- nil
+	l.queue = l.queue[1:]
+	return true, l.lacks()
+}
+
+// spare closes an upstream that nobody uses, for another lender.
+func (l *lender) spare() {
+	l.mu.Lock()
+	if len(l.idle) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	x := l.idle[0]
+	l.idle = slices.Delete(l.idle, 0, 1)
+	l.fewer(1)
+	l.unlock()
+	x.up.Close(false)
+}
+
+func (l *lender) countIdle() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.idle)
 }
 
 // login makes an upstream that is ready to be lent.
@@ -86,7 +135,7 @@ func (l *lender) login(ctx context.Context, after topology.Ticket) (*backend.Ups
 // ready does with a fresh upstream what comes before all else.
 func (l *lender) ready(ctx context.Context, up *backend.Upstream) error {
 	cfg := l.cfg()
-	if cfg.MaxPercent > 0 {
+	if l.quota().measures() {
 		if err := l.measure(ctx, up); err != nil {
 			return err
 		}
@@ -130,9 +179,6 @@ func (l *lender) measure(ctx context.Context, up *backend.Upstream) error {
 			n -= part
 		}
 	}
-	l.mu.Lock()
-	l.admitted = max(1, n)
-	l.mu.Unlock()
-	l.grow()
+	l.quota().measured(n)
 	return nil
 }

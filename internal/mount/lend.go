@@ -20,9 +20,8 @@ import (
 type Lending struct {
 	// Max bounds the upstreams of the pool; MinIdle are kept open though nobody needs them.
 	Max, MinIdle int
-	// MaxPercent is Max in percent of what the server admits, 0 for Max as it is. MaxIdlePercent bounds in the same way those
-	// that nobody uses, 0 for not at all.
-	MaxPercent, MaxIdlePercent int
+	// Quota bounds them together with those of other pools; nil: nothing does. It never changes.
+	Quota *Quota
 	// InitQuery is SQL that is run on each upstream before anything else. The settings that it makes are those that sessions
 	// begin with. It never changes.
 	InitQuery string
@@ -71,9 +70,9 @@ type lender struct {
 	fresh   string            // SQL that makes them
 
 	mu        sync.Mutex // also the owner of idle upstreams
-	admitted  int        // the upstreams that the server admits; 0: not known
 	idle      []*lent    // the last one was used last
 	open      int        // upstreams that there are, or that somebody makes
+	freed     int        // so many are open no more, and the quota does not know yet
 	queue     []*waiter
 	greetings map[string]map[string]string // settings -> what the server reports with them
 	hubs      map[string]*hub              // by the encoding of their sessions
@@ -131,10 +130,10 @@ func (l *lender) end() {
 	l.closed = true
 	idle := l.idle
 	l.idle = nil
-	l.open -= len(idle)
+	l.fewer(len(idle))
 	close(l.stop)
 	done := l.done
-	l.mu.Unlock()
+	l.unlock()
 	<-done
 	for _, x := range idle {
 		x.up.Close(false)
@@ -186,18 +185,21 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	if len(l.queue) == 0 {
 		if x := l.takeIdle(settings); x != nil {
 			l.stats.Borrowed++
-			l.mu.Unlock()
+			l.unlock()
 			return x, nil
 		}
-		if l.open < l.max() {
-			l.open++
-			l.mu.Unlock()
+		if l.another() {
+			l.unlock()
 			return l.make(ctx, after)
 		}
 	}
 	w := &waiter{turn: make(chan *lent, 1)}
 	l.queue = append(l.queue, w)
-	l.mu.Unlock()
+	lacks := l.lacks()
+	l.unlock()
+	if lacks {
+		l.quota().ask(l)
+	}
 
 	begun := time.Now()
 	limit := l.bounded(l.cfg().BorrowTimeout)
@@ -230,10 +232,14 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	case err != nil:
 		return nil, err
 	}
+	all := l.quota().explain(l)
+	if all == "" || open >= l.cfg().Max {
+		all = fmt.Sprintf("All %d connections of the pool are in use", open)
+	}
 	return nil, &refusal{session.Problem{
 		Code:    "53300",
 		Message: fmt.Sprintf("fairlead: no server connection became free within %v (connection_borrow_timeout)", limit),
-		Detail:  fmt.Sprintf("All %d connections of the pool are in use, and %d other clients wait for one.", open, waiting),
+		Detail:  fmt.Sprintf("%s, and %d other clients wait for one.", all, waiting),
 		Hint:    "Look for transactions that stay open and for sessions that are pinned, or let the pool have more connections. Nothing was run.",
 	}}
 }
@@ -264,7 +270,7 @@ func (l *lender) takeIdle(settings string) *lent {
 			if best > i {
 				best--
 			}
-			l.open--
+			l.fewer(1)
 			x.up.Close(true)
 			continue
 		}
@@ -339,27 +345,31 @@ func (l *lender) drop(x *lent, abort bool) {
 	l.pass(nil)
 }
 
-// pass gives an upstream, or the right to make one, to the first who waits.
+// pass gives an upstream, or the right to make one, to the first who waits, unless another pool is to have one instead.
 func (l *lender) pass(x *lent) {
 	l.mu.Lock()
-	if len(l.queue) > 0 && !l.closed {
+	waits := len(l.queue) > 0 && !l.closed
+	switch yields := l.quota().yields(l, waits); {
+	case waits && !yields:
 		w := l.queue[0]
 		l.queue = slices.Delete(l.queue, 0, 1)
 		w.turn <- x
 		l.mu.Unlock()
 		return
-	}
-	switch {
 	case x == nil:
-		l.open--
-	case l.closed:
-		l.open--
+		l.fewer(1)
+	case l.closed || yields:
+		l.fewer(1)
 		defer x.up.Close(false)
 	default:
 		x.idleSince = time.Now()
 		l.idle = append(l.idle, x)
 	}
-	l.mu.Unlock()
+	lacks := l.lacks()
+	l.unlock()
+	if lacks {
+		l.quota().ask(l)
+	}
 }
 
 // greeting is what a server reports with the settings, nil when that is not known yet.
@@ -416,11 +426,7 @@ func (l *lender) clean(stop, done chan struct{}) {
 func (l *lender) wants() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.idle) >= l.cfg().MinIdle || l.open >= l.max() {
-		return false
-	}
-	l.open++
-	return true
+	return len(l.idle) < l.cfg().MinIdle && l.another()
 }
 
 // Tidy closes the idle upstreams that have nothing more to say than their end, or are too old.
@@ -431,9 +437,9 @@ func (l *lender) closeAll() int {
 	l.mu.Lock()
 	idle := l.idle
 	l.idle = nil
-	l.open -= len(idle)
+	l.fewer(len(idle))
 	left := l.open
-	l.mu.Unlock()
+	l.unlock()
 	for _, x := range idle {
 		x.up.Close(false)
 	}
@@ -442,6 +448,7 @@ func (l *lender) closeAll() int {
 
 func (l *lender) closeIdle() {
 	now := time.Now()
+	tooMany := l.quota().tooManyIdle()
 	var old []*lent
 	l.mu.Lock()
 	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
@@ -454,12 +461,12 @@ func (l *lender) closeIdle() {
 		}
 		return false
 	})
-	if n := len(l.idle) - l.maxIdle(); n > 0 {
+	if n := min(tooMany, len(l.idle)); n > 0 {
 		old = append(old, l.idle[:n]...)
 		l.idle = slices.Delete(l.idle, 0, n)
 	}
-	l.open -= len(old)
-	l.mu.Unlock()
+	l.fewer(len(old))
+	l.unlock()
 	for _, x := range old {
 		x.up.Close(false)
 	}
