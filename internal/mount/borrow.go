@@ -83,8 +83,7 @@ func (m *Conn) borrow(ctx context.Context) (*backend.Upstream, error) {
 		m.lent = nil
 		m.s.Forsake()
 		l.drop(x, true)
-		var refused *refusal
-		if errors.As(err, &refused) || ctx.Err() != nil || m.closed {
+		if final(err) || ctx.Err() != nil || m.closed {
 			return nil, err
 		}
 		m.ticket = m.pool.login.Cluster.Suspect(x.up.Instance.ID, err)

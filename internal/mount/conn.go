@@ -3,7 +3,6 @@ package mount
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -64,6 +63,7 @@ type Conn struct {
 
 	terminated   string         // the server that an administrator last ended a connection of the session's on
 	terminatedAt time.Time      // when that was
+	insisted     *endedError    // it was done again: the session ends, unless the server has
 	reason       session.Reason // why the session took its last verdict
 	lostAt       time.Time      // when the upstream was lost; zero while there is one
 	doubt        bool           // the message in hold is a 25006 that may mean that this is not the writer any more
@@ -342,22 +342,18 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 }
 
 // gone is a server's announcement that it ends the connection. An administrator who ends an idle session twice within a
-// second means the session and not the connection: then it ends.
+// second means the session and not the connection: then it ends, too. A server that shuts down says the same to all; whether
+// that was it shows when another is found.
 func (m *Conn) gone(words wire.Error) {
-	server := modeKey(m.up.Instance)
-	insists := words.Code == "57P01" && m.terminated == server && time.Since(m.terminatedAt) < time.Second && m.s.Idle()
+	server, ended := modeKey(m.up.Instance), &endedError{words: words}
+	if words.Code == "57P01" && m.terminated == server && time.Since(m.terminatedAt) < time.Second && m.s.Idle() {
+		m.insisted = ended
+	}
 	m.terminated, m.terminatedAt = "", time.Now()
 	if words.Code == "57P01" {
 		m.terminated = server
 	}
-	if !insists {
-		m.lose(&endedError{words: words})
-		return
-	}
-	m.detach(true)
-	m.pend = append(m.pend, fatal(words.Code, words.Message, errors.New("fairlead: the session was ended twice within a second"))...)
-	m.end = io.EOF
-	m.tell()
+	m.lose(ended)
 }
 
 // Close implements net.Conn.

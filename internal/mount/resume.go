@@ -27,6 +27,7 @@ const inlineWrite = 16 << 10
 var (
 	errCanceled = errors.New("the client canceled the statement")
 	errTimeout  = errors.New("failover_timeout is over")
+	errInsisted = errors.New("fairlead: the session was ended twice within a second")
 )
 
 // section is the time in which one caller has the upstream to himself. It ends with the deadline of the direction in
@@ -239,17 +240,26 @@ func (m *Conn) attach(ctx context.Context) (*backend.Upstream, error) {
 			return up, nil
 		}
 		up.Close(true)
-		var refused *refusal
-		if errors.As(err, &refused) || ctx.Err() != nil || m.closed {
+		if final(err) || ctx.Err() != nil || m.closed {
 			return nil, err
 		}
 		m.ticket = m.pool.login.Cluster.Suspect(up.Instance.ID, err)
 	}
 }
 
+// final reports whether no other upstream is tried after this.
+func final(err error) bool {
+	var refused *refusal
+	return errors.As(err, &refused) || errors.Is(err, errInsisted)
+}
+
 // bring makes an upstream one that the session can go on with.
 func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	last, decide, x := m.last, m.decide, m.lent
+	if m.insisted != nil && last != nil && sameServer(last.instance, up.Instance) {
+		return errInsisted
+	}
+	m.insisted = nil
 	m.mu.Unlock()
 	var err error
 	if x != nil {
@@ -358,6 +368,9 @@ func (m *Conn) notResumed(ctx context.Context, dir direction, err error) error {
 		m.refuse(session.Problem{Code: "57014", Message: "canceling statement due to user request"})
 	case errors.As(err, &refused):
 		m.refuse(refused.Problem)
+	case errors.Is(err, errInsisted):
+		m.pend = append(m.pend, fatal(m.insisted.words.Code, m.insisted.words.Message, err)...)
+		m.end = io.EOF
 	case dir == reads && m.s.Idle() && !m.s.HasUnsent():
 		// A listener: nobody waits for an answer, and notifications cannot be had.
 		m.pend = append(m.pend, fatal("57P01", "fairlead: no server could be reached to go on listening on", err)...)
