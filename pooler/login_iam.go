@@ -43,7 +43,7 @@ func parseToken(password string) (t token, ok bool) {
 		return t, false
 	}
 	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil || q.Get("Action") != "connect" || q.Get("X-Amz-Signature") == "" {
+	if err != nil || q.Get("Action") != "connect" || q.Get("DBUser") == "" || q.Get("X-Amz-Signature") == "" {
 		return t, false
 	}
 	for _, values := range q {
