@@ -35,15 +35,21 @@ type token struct {
 	end        time.Time
 }
 
-// parseToken reads what a token says. Nothing is proved by it.
+// parseToken reads what a token says. Nothing is proved by it. What says something twice could say one thing here and another to
+// the server, and is no token.
 func parseToken(password string) (t token, ok bool) {
 	u, err := url.Parse("https://" + password)
 	if err != nil {
 		return t, false
 	}
-	q := u.Query()
-	if q.Get("Action") != "connect" || q.Get("X-Amz-Signature") == "" {
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil || q.Get("Action") != "connect" || q.Get("DBUser") == "" || q.Get("X-Amz-Signature") == "" {
 		return t, false
+	}
+	for _, values := range q {
+		if len(values) != 1 {
+			return t, false
+		}
 	}
 	end, err := signatureEnd(q)
 	return token{password, q.Get("DBUser"), end}, err == nil
@@ -51,13 +57,14 @@ func parseToken(password string) (t token, ok bool) {
 
 // signatureEnd is when a request that was signed beforehand is good no more.
 func signatureEnd(q url.Values) (time.Time, error) {
-	at, err := time.Parse("20060102T150405Z", q.Get("X-Amz-Date"))
-	if err != nil {
+	const layout = "20060102T150405Z"
+	at, err := time.Parse(layout, q.Get("X-Amz-Date"))
+	if err != nil || at.Format(layout) != q.Get("X-Amz-Date") { // fractions of a second are taken as well
 		return time.Time{}, errors.New("X-Amz-Date is no time")
 	}
-	seconds, err := strconv.Atoi(q.Get("X-Amz-Expires"))
-	if life := time.Duration(seconds) * time.Second; err != nil || life <= 0 || life > tokenLife {
-		return time.Time{}, fmt.Errorf("X-Amz-Expires is no number of seconds up to %d", int(tokenLife.Seconds()))
+	seconds, err := strconv.ParseUint(q.Get("X-Amz-Expires"), 10, 32)
+	if most := uint64(tokenLife / time.Second); err != nil || seconds == 0 || seconds > most {
+		return time.Time{}, fmt.Errorf("X-Amz-Expires is no number of seconds up to %d", most)
 	}
 	return at.Add(time.Duration(seconds) * time.Second), nil
 }

@@ -142,8 +142,8 @@ var signed = []string{
 
 // read takes from a token what may be sent to STS. Its URL is for nothing but that: where it leads, nobody goes.
 func (r *roles) read(token string) (q url.Values, end time.Time, err error) {
-	text, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil {
+	text, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || strings.ContainsAny(token, "\r\n") { // which are passed over: it would have many spellings
 		return nil, end, errors.New("it is not in base64")
 	}
 	u, err := url.Parse(string(text))
@@ -226,12 +226,10 @@ func (r *roles) ask(ctx context.Context, q url.Values, digest string, end time.T
 
 // identify sends the request on to the endpoint, with the audience that has to have been signed.
 func (r *roles) identify(ctx context.Context, q url.Values) (name string, err error) {
-	to := url.URL{Scheme: r.endpoint.Scheme, Host: r.endpoint.Host, Path: "/", RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
+	req, err := r.request(ctx, q)
 	if err != nil {
 		return "", errors.New("the request cannot be made")
 	}
-	req.Header.Set(awscreds.STSAudienceHeader, r.audience)
 	res, err := r.client.Do(req)
 	if err != nil {
 		if u := (*url.Error)(nil); errors.As(err, &u) {
@@ -259,4 +257,15 @@ func (r *roles) identify(ctx context.Context, q url.Values) (name string, err er
 		return "", fmt.Errorf("it answers %s: %s", res.Status, why.Code)
 	}
 	return "", &denied{"STS refuses the token: " + why.Code}
+}
+
+// request is the question to the endpoint, whose parameters read has checked.
+func (r *roles) request(ctx context.Context, q url.Values) (*http.Request, error) {
+	to := url.URL{Scheme: r.endpoint.Scheme, Host: r.endpoint.Host, Path: "/", RawQuery: q.Encode()}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set(awscreds.STSAudienceHeader, r.audience)
+	return req, nil
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // limit bounds what one program does, on a busy machine.
-const limit = 3 * time.Minute
+const limit = 10 * time.Minute
 
 // program is one of testdata's, and what runs it. It is called with "work" or "listen", and a folder for its files.
 type program struct {
@@ -43,6 +43,8 @@ var all = []program{
 	{name: "Django", command: []string{"/usr/bin/python3", "app_django.py"}, pins: []string{"cursors WITH HOLD"}},
 	{name: "psqlODBC", command: []string{"/usr/bin/python3", "app_pyodbc.py"}},
 	{name: "node-postgres", command: []string{"node", "app.js"}},
+	// "prisma migrate" holds a lock while it applies migrations.
+	{name: "Prisma", command: []string{"node", "app_prisma.js"}, pins: []string{"session-level advisory locks"}},
 	{name: "JDBC", command: []string{"java", "-cp", "/usr/share/java/postgresql.jar", "App.java"}},
 	{name: "ActiveRecord", command: []string{"/usr/bin/ruby", "app.rb"}},
 }
