@@ -2,8 +2,8 @@
 //
 // Left out is what needs Prisma's native engines, which are no part of its npm packages: the engine that version 7 migrates with. So
 // the migration is made and applied by the command of version 6.19, which has one in WebAssembly and runs it on the same adapter.
-// Of what that offers, "migrate dev" and "db push" fail on any PostgreSQL server (they read columns of type "char", which the adapter
-// does not know), and are left out as well. Prisma has no LISTEN, and no way to cancel a query but PostgreSQL's own.
+// Of what that offers, "migrate dev" and "db push" fail without a pooler too, and are left out as well: the one finds its shadow
+// database in use, the other reads columns of type "char", which the adapter does not know. Prisma has no LISTEN, and no way to cancel a query but PostgreSQL's own.
 const assert = require('assert')
 const fs = require('fs')
 const path = require('path')
@@ -54,7 +54,7 @@ model Book {
 function command (version, ...args) {
   const engines = { PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, PRISMA_QUERY_ENGINE_LIBRARY: process.execPath }
   return execFileSync(process.execPath, [path.join(modules, version, 'build', 'index.js'), ...args],
-    { cwd: dir, encoding: 'utf8', env: { ...process.env, ...engines, CHECKPOINT_DISABLE: '1', PRISMA_HIDE_UPDATE_MESSAGE: '1', NO_COLOR: '1' } })
+    { cwd: dir, encoding: 'utf8', env: { ...process.env, ...engines, CHECKPOINT_DISABLE: '1', NO_COLOR: '1' } })
 }
 
 function generate () {
@@ -118,7 +118,7 @@ async function work () {
   assert.strictEqual((await db.book.createManyAndReturn({ data: [{ title: 'x', authorId: (await upsert()).id }], skipDuplicates: true })).length, 1)
   assert.strictEqual((await db.book.updateMany({ where: { title: 'two' }, data: { pages: { increment: 5 } } })).count, 40)
 
-// Several statements in one transaction, and one that the application takes part in, of every level.
+  // Several statements in one transaction, and one that the application takes part in, of every level.
   const [, , sum] = await db.$transaction([
     db.book.deleteMany({ where: { title: 'x' } }),
     db.author.delete({ where: { email: 'once@example.com' } }),
@@ -137,7 +137,7 @@ async function work () {
     throw new Error('taken back')
   }, patient), /taken back/)
   assert.strictEqual(await db.book.count(), 80)
-await Promise.all([...Array(20).keys()].map(() => db.$transaction(async tx => {
+  await Promise.all([...Array(20).keys()].map(() => db.$transaction(async tx => {
     const [{ pages }] = await tx.$queryRaw`select pages from "Book" where id = 1 for update`
     await tx.book.update({ where: { id: 1 }, data: { pages: pages + 1n } })
   }, patient)))
