@@ -3,6 +3,7 @@ package pooler_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
+	"github.com/fairlead-go/fairlead/rdstest/front"
 )
 
 func TestAFailoverIsNotSeenThroughThePooler(t *testing.T) {
@@ -73,6 +75,36 @@ func TestAFailoverIsNotSeenThroughThePooler(t *testing.T) {
 	t.Logf("%d transactions", total)
 	if name := value(t, idle, "select current_setting('application_name')"); name != "idle" {
 		t.Errorf("the idle session is called %q now", name)
+	}
+}
+
+func TestAConnectionThatHasDecidedACommitIsGivenBack(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1})
+	ctx := testContext(t)
+	admin, err := c.AdminConn(ctx, c.Writer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{commit.Migration(), "create table public.decided (n int)", "grant all on public.decided to app"} {
+		if _, err := admin.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = admin.Close(ctx)
+	_, addr := start(t, c, c.DSN()+"&commit_resolution=marker", nil)
+	a, b := connect(t, url(c, addr)), connect(t, url(c, addr))
+	exec(t, a, "begin")
+	exec(t, a, "insert into decided values (1)")
+	cut := c.Writer().Front().Cut(front.Cut{From: front.Server, N: 1, When: front.Before, How: front.ResetBoth, Match: func(m front.Message) bool {
+		return m.Type == 'C' && strings.HasPrefix(string(m.Body), "COMMIT")
+	}})
+	exec(t, a, "commit")
+	if cut.Stop() {
+		t.Fatal("nothing was cut")
+	}
+	// The pool has one connection.
+	if n := value(t, b, "select count(*)::text from decided"); n != "1" {
+		t.Errorf("%s rows, want 1", n)
 	}
 }
 

@@ -161,6 +161,9 @@ func (m *Conn) Read(p []byte) (int, error) {
 			if err := m.resume(reads); err != nil {
 				return 0, err
 			}
+			if m.lent != nil && m.up != nil && !m.gate && m.s.Free() {
+				m.release() // it was needed to decide a commit, and nothing is to come from it
+			}
 		case m.doubt:
 			m.stillWriter()
 		case m.confirm:

@@ -257,3 +257,32 @@ func (s *Session) parsedElsewhere(parse []byte) {
 	s.statements.put(st)
 	s.statements.lose(st)
 }
+
+// chained reports whether the end of a transaction that was answered last has begun another one. A server's tag does not say so.
+func (s *Session) chained() (yes bool) {
+	head, end := op{start: -1}, len(s.journal)
+	if s.Busy() {
+		if head = s.queue[s.head]; head.start < 0 || head.flags&flagFailed != 0 {
+			return false
+		}
+		end = int(head.start)
+		if head.kind == wire.Query {
+			end = int(head.end)
+		}
+	}
+	s.eachRequest(s.journal[s.base:max(s.base, end)], s.base, func(o op) {
+		n := 0
+		s.statementsOf(o, func(sql string) {
+			if n++; o.start == head.start && n > int(head.commands) {
+				return
+			}
+			switch sqltext.Classify(sql, s.options()) {
+			case sqltext.CommitChain, sqltext.RollbackChain:
+				yes = true
+			case sqltext.Commit, sqltext.Rollback, sqltext.PrepareTransaction:
+				yes = false
+			}
+		})
+	})
+	return yes
+}

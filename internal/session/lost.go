@@ -85,6 +85,12 @@ func (s *Session) lost(cause string) (Verdict, Reason) {
 	s.doubts, s.cause = nil, cause
 	s.wasSkipping, s.dropBody = skipping, s.skipBody > 0
 	s.probe = 0
+	if skipping && !s.inBlock {
+		s.setStatus(wire.StatusIdle) // the client knows of the error that ended its transaction, and not yet of its ReadyForQuery
+	}
+	if !skipping && !s.inBlock && !s.Idle() && s.chained() {
+		s.inBlock, s.ended = true, false
+	}
 	defer func() { s.copyIn, s.copyEnded, s.copyFailed = false, false, false }()
 	switch {
 	case s.local.on:
@@ -252,6 +258,9 @@ func (s *Session) fail(cause string, given *Problem) (Verdict, Reason) {
 	if s.inBlock && (s.inError || s.wasSkipping && !s.sentBusy()) {
 		s.setStatus(wire.StatusFailed) // the client knows of the error, and not yet of its ReadyForQuery
 	}
+	if s.Busy() && s.queue[s.head].flags&flagFailed != 0 && !s.inBlock {
+		s.setStatus(wire.StatusIdle) // the same of one that ended its transaction
+	}
 	lost := s.transactionLost(cause)
 	if held := s.held(); held != "" && len(points) == 0 && s.status == wire.StatusIdle {
 		lost = stateLost(held, cause)
@@ -417,6 +426,7 @@ func (s *Session) answerQueue(queue []op) {
 			msgs[i] = []byte{o.kind, 0, 0, 0, 4} // the journal has lost it
 		}
 	}
+	s.recall(queue)
 	s.dropJournal()
 	s.clearQueue()
 	var out Out
@@ -434,6 +444,28 @@ func (s *Session) answerQueue(queue []op) {
 			continue
 		}
 		s.answer(m, &out)
+	}
+}
+
+// recall finds in the journal what a queue goes on with though a server has answered it: the unnamed statement, and a portal. A
+// COMMIT of which the client has the first answers is still one.
+func (s *Session) recall(queue []op) {
+	if len(queue) == 0 || queue[0].start < 0 {
+		return
+	}
+	s.local.unnamed = s.statementText(nil, int(queue[0].start))
+	for _, o := range queue {
+		if o.kind == wire.Bind || endsSegment(o.kind) {
+			return
+		}
+		if o.kind != wire.Execute {
+			continue
+		}
+		if text := s.portalStatement(o); endsTransaction(sqltext.Classify(text, s.options())) {
+			portal, _, _ := wire.CString(wire.Body(s.message(o)))
+			s.local.portals = map[string]string{string(portal): text}
+		}
+		return
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -399,6 +400,7 @@ func (s *Session) expect(head, want byte) bool {
 func (s *Session) failed(head byte) {
 	s.copyIn = false
 	s.statements.describe = 0
+	s.inBlock = s.inBlock && !s.failedAtEnd(head)
 	if s.inError = s.inBlock; !s.inBlock {
 		s.settings.rollback() // an error outside a block undoes all that its unit did
 	}
@@ -425,6 +427,23 @@ func (s *Session) failed(head byte) {
 	if len(s.naming) > 0 {
 		s.renameAgain()
 	}
+}
+
+// failedAtEnd reports whether the error in hand is that of a statement that was to end its transaction. There is none afterwards: a
+// server that cannot commit has rolled back.
+func (s *Session) failedAtEnd(head byte) bool {
+	sql := ""
+	switch head {
+	case wire.Query:
+		sql = s.queryStatement(s.queue[s.head])
+	case wire.Execute:
+		sql = s.portalStatement(s.queue[s.head])
+	}
+	switch sqltext.Classify(sql, s.options()) {
+	case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction:
+		return true
+	}
+	return false
 }
 
 // parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -29,8 +30,11 @@ type Config struct {
 	Faults []string
 	// Load are the names of the operations; default all, see [Operations].
 	Load []string
-	// Clients are the names of the drivers on top: sql, pq and pgx; default all.
+	// Clients are the names of those that work, see [Clients]; default sql, pq and pgx, which are on top of the driver. The others go
+	// through a pooler.
 	Clients []string
+	// VerifyClean has the pooler ask the server at each hand-over of a connection whether it is clean.
+	VerifyClean pooler.VerifyClean
 	// Options are parameters of the driver, as in a DSN.
 	Options map[string]string
 	// KeepGoing goes on after an audit that found something.
@@ -72,12 +76,16 @@ func (c Config) withDefaults() (Config, error) {
 		c.Progress = io.Discard
 	}
 	for _, list := range []struct {
-		what  string
-		names *[]string
-		known []string
-	}{{"fault", &c.Faults, Faults()}, {"operation", &c.Load, Operations()}, {"client", &c.Clients, clientNames}} {
+		what   string
+		names  *[]string
+		known  []string
+		chosen []string // if there are no names
+	}{
+		{"fault", &c.Faults, Faults(), Faults()}, {"operation", &c.Load, Operations(), Operations()},
+		{"client", &c.Clients, Clients(), onDriver},
+	} {
 		if len(*list.names) == 0 {
-			*list.names = list.known
+			*list.names = list.chosen
 		}
 		for _, name := range *list.names {
 			if !slices.Contains(list.known, name) {

@@ -273,9 +273,12 @@ func txSetLocal(ctx context.Context, w *worker, s session) {
 	})
 }
 
-// txChain is two units on one connection, the second begun by the first's end.
+// txChain is two units on one connection, the second begun by the first's end. It may be rolled back.
 func txChain(ctx context.Context, w *worker, s session) {
 	a, b := w.unit(1), w.unit(1)
+	if w.rng.IntN(2) == 0 {
+		b.rows, b.never = 0, true
+	}
 	if err := s.pin(ctx); err != nil {
 		w.end(a, err, false)
 		w.skip(b, err)
@@ -298,6 +301,10 @@ func txChain(ctx context.Context, w *worker, s session) {
 	}
 	if err != nil {
 		w.must(b, s.exec(ctx, "rollback"))
+		return
+	}
+	if b.never {
+		w.end(b, s.exec(ctx, "rollback"), false)
 		return
 	}
 	w.end(b, s.exec(ctx, "commit"), true)

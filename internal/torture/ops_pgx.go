@@ -25,35 +25,6 @@ func pgxOnly(ctx context.Context, w *worker, s session) (*pgxSession, bool) {
 	return p, true
 }
 
-func queue(u *unit, parts int) *pgx.Batch {
-	b := &pgx.Batch{}
-	for i := range parts {
-		b.Queue(put, u.worker, u.seq, i)
-	}
-	return b
-}
-
-// batch is one implicit transaction in one pipeline.
-func batch(ctx context.Context, w *worker, s session) {
-	p, ok := pgxOnly(ctx, w, s)
-	if !ok {
-		return
-	}
-	u := w.unit(4)
-	w.end(u, p.conn.SendBatch(ctx, queue(u, 4)).Close(), true)
-}
-
-func txBatch(ctx context.Context, w *worker, s session) {
-	p, ok := pgxOnly(ctx, w, s)
-	if !ok {
-		return
-	}
-	u := w.unit(4)
-	transact(ctx, w, s, u, w.isolation(), func() error {
-		return p.tx.SendBatch(ctx, queue(u, 4)).Close()
-	})
-}
-
 // pipeline is several units on their way at the same time, each with a Sync of its own.
 func pipeline(ctx context.Context, w *worker, s session) {
 	p, ok := pgxOnly(ctx, w, s)
@@ -84,21 +55,6 @@ func pipeline(ctx context.Context, w *worker, s session) {
 }
 
 func text(n int) []byte { return strconv.AppendInt(nil, int64(n), 10) }
-
-func copyIn(ctx context.Context, w *worker, s session) {
-	p, ok := pgxOnly(ctx, w, s)
-	if !ok {
-		return
-	}
-	const n = 200
-	u := w.unit(n)
-	rows := make([][]any, n)
-	for i := range rows {
-		rows[i] = []any{u.worker, u.seq, i, "copy"}
-	}
-	_, err := p.conn.CopyFrom(ctx, pgx.Identifier{"torture", "writes"}, []string{"worker", "seq", "part", "note"}, pgx.CopyFromRows(rows))
-	w.end(u, err, true)
-}
 
 // shape uses a prepared statement after its result has got another type of the same width: what its client knows of it would
 // make another number of it.

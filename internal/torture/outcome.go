@@ -73,6 +73,10 @@ func sqlState(err error) string {
 	if errors.As(err, &p) {
 		return string(p.Code)
 	}
+	var l *languageError
+	if errors.As(err, &l) {
+		return l.code
+	}
 	return ""
 }
 
@@ -88,6 +92,10 @@ func describe(err error) string {
 	var p *pq.Error
 	if errors.As(err, &p) {
 		return strings.TrimSuffix(fmt.Sprintf("%s (SQLSTATE %s); %s", p.Message, p.Code, p.Detail), "; ")
+	}
+	var l *languageError
+	if errors.As(err, &l) {
+		return l.Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "hung: " + err.Error()

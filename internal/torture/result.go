@@ -41,11 +41,12 @@ func (c *Count) add(u *unit) {
 type Result struct {
 	Config   Config
 	Failures int
-	// Total counts all units, ByOp those of one operation, ByFault those that ended after one kind of fault and before
+	// Total counts all units, ByOp those of one operation, ByClient those of one client, ByFault those that ended after one kind of fault and before
 	// the next.
-	Total   Count
-	ByOp    map[string]*Count
-	ByFault map[string]*Count
+	Total    Count
+	ByOp     map[string]*Count
+	ByClient map[string]*Count
+	ByFault  map[string]*Count
 	// Reasons counts the errors that the driver gave, without what differs from one to the next.
 	Reasons map[string]int
 	// Verdicts are the driver's own counts of what became of sessions whose upstream was lost.
@@ -59,7 +60,7 @@ type Result struct {
 
 func newResult(cfg Config) *Result {
 	return &Result{
-		Config: cfg, ByFault: make(map[string]*Count), ByOp: make(map[string]*Count), Reasons: make(map[string]int),
+		Config: cfg, ByFault: make(map[string]*Count), ByOp: make(map[string]*Count), ByClient: make(map[string]*Count), Reasons: make(map[string]int),
 		Verdicts: make(map[string]int64), Found: make(map[string]int),
 	}
 }
@@ -83,7 +84,7 @@ func (r *Result) add(l *ledger) {
 		if u.fault > 0 {
 			after = r.faults[u.fault-1]
 		}
-		for _, c := range []*Count{&r.Total, counter(r.ByOp, u.op), counter(r.ByFault, after)} {
+		for _, c := range []*Count{&r.Total, counter(r.ByOp, u.op), counter(r.ByClient, u.client), counter(r.ByFault, after)} {
 			c.add(u)
 		}
 		if u.told != "" {
@@ -123,7 +124,7 @@ func (r *Result) Write(out io.Writer) {
 	for _, table := range []struct {
 		what string
 		rows map[string]*Count
-	}{{"operation", r.ByOp}, {"fault", r.ByFault}} {
+	}{{"operation", r.ByOp}, {"client", r.ByClient}, {"fault", r.ByFault}} {
 		fmt.Fprintf(t, "%s\ttimes\tacked\tconflict\tdiverged\tundecided\tfailed\n", table.what)
 		for _, name := range slices.Sorted(maps.Keys(table.rows)) {
 			row(name, table.rows[name])

@@ -33,6 +33,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := Missing(ctx, cfg.Clients...); err != nil {
+		return nil, err
+	}
 	cluster, err := rdstest.New(ctx, rdstest.Config{Flavor: cfg.Flavor, BinDir: cfg.BinDir, Logger: cfg.Logger, RejoinDelay: 800 * time.Millisecond})
 	if err != nil {
 		return nil, fmt.Errorf("torture: %w", err)
@@ -42,7 +45,14 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		meter: metric.NewMeterProvider(metric.WithReader(reader)), cfg: cfg, result: newResult(cfg),
 		world: &world{Cluster: cluster, rng: rand.New(rand.NewPCG(cfg.Seed, 1))},
 	}
-	err = r.rounds(ctx)
+	if r.programs, err = startPrograms(cfg.Clients); err == nil {
+		err = r.rounds(ctx)
+	}
+	for name, p := range r.programs {
+		if stopErr := p.stop(); stopErr != nil {
+			err = errors.Join(err, fmt.Errorf("torture: end client %s: %w", name, stopErr))
+		}
+	}
 	counts, meterErr := verdicts(context.WithoutCancel(ctx), reader)
 	if meterErr != nil {
 		err = errors.Join(err, fmt.Errorf("torture: read the driver's metrics: %w", meterErr))
@@ -55,13 +65,14 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 type run struct {
-	cfg     Config
-	meter   *metric.MeterProvider
-	world   *world
-	result  *Result
-	faults  atomic.Int64
-	workers []*worker // of the round
-	deck    []fault   // what is still to come before every fault has had its turn
+	cfg      Config
+	meter    *metric.MeterProvider
+	world    *world
+	result   *Result
+	faults   atomic.Int64
+	programs map[string]*program // by client
+	workers  []*worker           // of the round
+	deck     []fault             // what is still to come before every fault has had its turn
 
 	mu       sync.Mutex
 	believed []Problem // old writers that were taken for the writer
@@ -102,10 +113,23 @@ func (r *run) round(ctx context.Context, n int) error {
 		cancel()
 	}
 	wg.Wait()
+	for _, w := range r.workers {
+		for _, l := range w.lines {
+			l.close(ctx)
+		}
+	}
+	for name, p := range r.programs {
+		if p.over() {
+			err = errors.Join(err, fmt.Errorf("torture: client %s has ended on its own", name))
+		}
+	}
 	if closeErr := all.close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("torture: close the pools: %w", closeErr))
 	}
 	if err != nil {
+		for _, w := range r.workers { // what they were told may be why
+			r.result.blame(w.problems)
+		}
 		return err
 	}
 	return r.audit(ctx)
@@ -150,8 +174,12 @@ func (r *run) hire(p *pools) {
 	}
 	r.workers = nil
 	for i := range r.cfg.Workers {
+		lines := make(map[string]*line)
+		for name, prog := range r.programs {
+			lines[name] = &line{program: prog, pooler: p.pooler}
+		}
 		r.workers = append(r.workers, &worker{
-			id: i, last: -1, pools: p, names: r.cfg.Clients, load: load, faults: &r.faults,
+			id: i, last: -1, pools: p, names: r.cfg.Clients, load: load, faults: &r.faults, lines: lines,
 			rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(1000*(r.result.Failures+1)+i))),
 		})
 	}

@@ -26,6 +26,23 @@ type session interface {
 	release()
 }
 
+// batcher is a session that can send several statements at once.
+type batcher interface {
+	batch(ctx context.Context, query string, args ...[]any) error
+}
+
+// copier is one that can send COPY.
+type copier interface {
+	copyIn(ctx context.Context, table string, columns []string, rows [][]any) error
+}
+
+var (
+	_ batcher = (*pgxSession)(nil)
+	_ batcher = (*bulkSession)(nil)
+	_ copier  = (*pgxSession)(nil)
+	_ copier  = (*bulkSession)(nil)
+)
+
 type sqlRunner interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
@@ -208,6 +225,28 @@ func (s *pgxSession) prepared(ctx context.Context, query string, args ...[]any) 
 		}
 	}
 	return s.conn.Conn().Deallocate(ctx, name)
+}
+
+func (s *pgxSession) batch(ctx context.Context, query string, args ...[]any) error {
+	if err := s.pin(ctx); err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	for _, a := range args {
+		b.Queue(query, a...)
+	}
+	if s.tx != nil {
+		return s.tx.SendBatch(ctx, b).Close()
+	}
+	return s.conn.SendBatch(ctx, b).Close()
+}
+
+func (s *pgxSession) copyIn(ctx context.Context, table string, columns []string, rows [][]any) error {
+	if err := s.pin(ctx); err != nil {
+		return err
+	}
+	_, err := s.conn.CopyFrom(ctx, strings.Split(table, "."), columns, pgx.CopyFromRows(rows))
+	return err
 }
 
 func (s *pgxSession) release() {

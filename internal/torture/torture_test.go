@@ -33,10 +33,21 @@ func TestNothingIsLostDoubledOrTorn(t *testing.T) {
 		"aurora, off": {
 			Flavor: rdstest.Aurora, Mode: driver.ResolutionOff, Failures: 1, Faults: []string{"fast"},
 		},
+		"languages, marker": {
+			Flavor: rdstest.Aurora, Mode: driver.ResolutionMarker, Failures: 3, Clients: []string{"psycopg", "node", "jdbc", "pooler"},
+			Faults: []string{"crash", "partition-hold", "reset"},
+		},
+		"languages, lsn": {
+			Flavor: rdstest.Replication, Mode: driver.ResolutionLSN, Failures: 3, Clients: []string{"psycopg", "node", "jdbc", "pooler"},
+			Faults: []string{"failover", "terminate", "cut-crash"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
+			if cfg.Clients != nil {
+				cfg.Clients = able(ctx, t, cfg.Clients)
+			}
 			var progress bytes.Buffer
 			cfg.Progress, cfg.Workers = &progress, 5
 			result, err := torture.Run(ctx, cfg)
@@ -55,4 +66,17 @@ func TestNothingIsLostDoubledOrTorn(t *testing.T) {
 			t.Log(result.Line())
 		})
 	}
+}
+
+// able are those of the clients that can work here: not everybody has Java.
+func able(ctx context.Context, t *testing.T, clients []string) (list []string) {
+	t.Helper()
+	for _, name := range clients {
+		if err := torture.Missing(ctx, name); err != nil {
+			t.Logf("left out: %v", err)
+			continue
+		}
+		list = append(list, name)
+	}
+	return list
 }

@@ -19,7 +19,8 @@ type worker struct {
 	id      int
 	rng     *rand.Rand
 	pools   *pools
-	names   []string // of the clients
+	names   []string         // of the clients
+	lines   map[string]*line // to those of other languages
 	load    []operation
 	faults  *atomic.Int64
 	op      string
@@ -85,8 +86,12 @@ func (w *worker) session() session {
 		return &sqlSession{db: w.pools.SQL}
 	case clientPQ:
 		return &sqlSession{db: w.pools.PQ}
+	case clientPgx:
+		return &pgxSession{pool: w.pools.pgx, mode: modes[w.rng.IntN(len(modes))]}
+	case clientPooler:
+		return &pgxSession{pool: w.pools.shared, mode: modes[w.rng.IntN(len(modes))]}
 	}
-	return &pgxSession{pool: w.pools.pgx, mode: modes[w.rng.IntN(len(modes))]}
+	return w.languageSession()
 }
 
 func (w *worker) isolation() string { return isolation[w.rng.IntN(len(isolation))] }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/internal/torture"
+	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -38,8 +39,9 @@ func run(ctx context.Context) int {
 	flavor := flag.String("flavor", "", "aurora or replication (default aurora; replication with -mode lsn)")
 	faults := flag.String("faults", "", "what may happen, separated by commas (default all: "+strings.Join(torture.Faults(), ",")+")")
 	load := flag.String("load", "", "operations, separated by commas (default all: "+strings.Join(torture.Operations(), ",")+")")
-	clients := flag.String("clients", "", "sql, pq, pgx, separated by commas (default all)")
+	clients := flag.String("clients", "", "who works, separated by commas: "+strings.Join(torture.Clients(), ",")+" (default sql,pq,pgx; the rest goes through a pooler)")
 	options := flag.String("options", "", "parameters of the driver, as in probe_timeout=1s,journal_limit=1024")
+	verify := flag.Bool("verify-clean", false, "have the pooler ask the server whether a connection that it hands over is clean")
 	verbose := flag.Bool("v", false, "log what the cluster and the driver do")
 	flag.Parse()
 	cfg.Mode, cfg.Flavor = driver.CommitResolution(*mode), rdstest.Flavor(*flavor)
@@ -50,6 +52,9 @@ func run(ctx context.Context) int {
 			cfg.Options = make(map[string]string)
 		}
 		cfg.Options[k] = v
+	}
+	if *verify {
+		cfg.VerifyClean = pooler.VerifyOn
 	}
 	if *verbose {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
