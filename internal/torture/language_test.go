@@ -66,7 +66,7 @@ func TestLanguagesSayWhatTheirClientsWereTold(t *testing.T) {
 			}()
 			for _, named := range []bool{false, true} {
 				conn := &line{program: p, pooler: front}
-				says(ctx, t, &bulkSession{languageSession{line: conn, named: named}})
+				says(ctx, t, &bulkSession{copySession{languageSession{line: conn, named: named}}})
 				conn.close(ctx)
 			}
 			lost := &languageSession{line: &line{program: p, pooler: front}}
@@ -146,12 +146,17 @@ func says(ctx context.Context, t *testing.T, s *bulkSession) {
 	must(s.rollback(ctx))
 	has("select count(*)::text from said", "2")
 
-	if s.line.program.cmd.Args[0] == "node" {
+	command := s.line.program.cmd.Args[0]
+	if command == "node" {
 		return
 	}
-	must(s.batch(ctx, "insert into said values ($1)", []any{20}, []any{21}))
-	fails(s.batch(ctx, "insert into said values (12 / $1)", []any{1}, []any{0}), "22012")
+	var want []string
+	if command == "java" {
+		must(s.batch(ctx, "insert into said values ($1)", []any{20}, []any{21}))
+		fails(s.batch(ctx, "insert into said values (12 / $1)", []any{1}, []any{0}), "22012")
+		want = []string{"20", "21"}
+	}
 	must(s.copyIn(ctx, "said", []string{"v", "w"}, [][]any{{30, "a"}, {31, "b"}}))
 	fails(s.copyIn(ctx, "said", []string{"v"}, [][]any{{"x"}}), "22P02")
-	has("select v::text from said where v > 9 order by v", "20", "21", "30", "31")
+	has("select v::text from said where v > 9 order by v", append(want, "30", "31")...)
 }

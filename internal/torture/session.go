@@ -40,7 +40,7 @@ var (
 	_ batcher = (*pgxSession)(nil)
 	_ batcher = (*bulkSession)(nil)
 	_ copier  = (*pgxSession)(nil)
-	_ copier  = (*bulkSession)(nil)
+	_ copier  = (*copySession)(nil)
 )
 
 type sqlRunner interface {

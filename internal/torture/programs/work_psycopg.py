@@ -1,4 +1,4 @@
-"""Works through psycopg 3, as ../language.go says: transactions in both of its ways, statements prepared and not, a pipeline, COPY."""
+"""Works through psycopg 3, as ../language.go says: transactions in both of its ways, statements prepared and not, COPY."""
 import queue
 import re
 import sys
@@ -63,11 +63,6 @@ class Session:
             return self.conn.execute(r["sql"])
         sql = re.sub(r"\$(\d+)", r"%(p\1)s", r["sql"].replace("%", "%%"))
         return self.conn.execute(sql, {f"p{i}": v for i, v in enumerate(args, 1)}, prepare=r["named"])
-
-    def batch(self, r):
-        with self.conn.pipeline():
-            for args in r["rows"]:
-                self.execute(r, args)
 
     def copy(self, r):
         with self.conn.cursor() as cursor, cursor.copy(r["sql"]) as copy:
