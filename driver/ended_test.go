@@ -5,10 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -21,15 +19,7 @@ func TestASessionThatIsEndedTwiceAtOnceEnds(t *testing.T) {
 			cfg := config(t, c, c.DSN())
 			moved := make(chan struct{}, 10)
 			cfg.Conn.OnNotice = func(*pgconn.PgConn, *pgconn.Notice) { moved <- struct{}{} }
-			connConfig, err := driver.ConnConfig(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn, err := pgx.ConnectConfig(ctx, connConfig)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = conn.Close(context.Background()) }()
+			conn := connect(t, cfg)
 			if _, err := conn.Exec(ctx, "listen news"); err != nil {
 				t.Fatal(err)
 			}

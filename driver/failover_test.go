@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
@@ -57,6 +58,21 @@ func openConfig(t testing.TB, cfg *driver.Config) *sql.DB {
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// connect opens a connection of pgx's, and closes it with the test.
+func connect(t testing.TB, cfg *driver.Config) *pgx.Conn {
+	t.Helper()
+	connConfig, err := driver.ConnConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(testContext(t), connConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
 }
 
 func mustExec(t testing.TB, db interface {

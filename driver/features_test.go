@@ -29,15 +29,7 @@ func TestWhatPgxDoesWorksThroughTheMount(t *testing.T) {
 	c := shared(t)
 	ctx := testContext(t)
 	cfg := config(t, c, c.DSN())
-	connConfig, err := driver.ConnConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.ConnectConfig(ctx, connConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
+	conn := connect(t, cfg)
 	if _, err := conn.Exec(ctx, "create table t (a int, b text)"); err != nil {
 		t.Fatal(err)
 	}
@@ -195,15 +187,7 @@ func TestAListenerIsToldThatItMayHaveMissedSomething(t *testing.T) {
 	cfg := config(t, c, c.DSN())
 	notices := make(chan string, 10)
 	cfg.Conn.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices <- n.Message }
-	connConfig, err := driver.ConnConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.ConnectConfig(ctx, connConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
+	conn := connect(t, cfg)
 	if _, err := conn.Exec(ctx, "listen news"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/rdstest"
 )
 
@@ -130,16 +129,7 @@ func TestListenersShareUpstreams(t *testing.T) {
 	connect := func() *pgx.Conn {
 		cfg := config(t, c, c.DSN()+"&pool_mode=transaction&max_upstreams=2")
 		cfg.Conn.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices <- n.Message }
-		connConfig, err := driver.ConnConfig(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := pgx.ConnectConfig(ctx, connConfig)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close(context.Background()) })
-		return conn
+		return connect(t, cfg)
 	}
 	exec := func(conn *pgx.Conn, sql string) {
 		t.Helper()
