@@ -206,7 +206,9 @@ func TestAQuotaIsKeptAndLosesNothing(t *testing.T) {
 	var holders []*pgx.Conn
 	for i := range most {
 		conn := connect(t, dsns[i%len(dsns)])
-		exec(t, conn, "begin")
+		if _, err := conn.Exec(testContext(t), "begin"); err != nil {
+			t.Fatalf("connection %d of %d: %v: %s %+v", i+1, most, err, detail(err), s.Stats())
+		}
 		holders = append(holders, conn)
 	}
 	eventually(t, "connections are left over", func() bool { return toQuotas(t, own) == most })

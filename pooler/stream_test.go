@@ -154,3 +154,24 @@ func TestALongStatementMayComeInAnyTime(t *testing.T) {
 		}
 	}
 }
+
+// Who says goodbye before it has its answer gets the answer, and its server connection is for others.
+func TestAGoodbyeBehindAStatementEndsTheSession(t *testing.T) {
+	s, addr := start(t, shared, shared.DSN(), plain(func(cfg *pooler.Config) { cfg.Logger = nil }))
+	conn, front := session(t, addr)
+	front.Send(&pgproto3.Query{String: "select pg_sleep(0.2)"})
+	front.Send(&pgproto3.Terminate{})
+	if err := front.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if err := ready(front); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := front.Receive(); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the end is %v", err)
+	}
+	eventually(t, "its server connection is held", func() bool { st := s.Stats(); return st.Open == st.Idle })
+}

@@ -93,18 +93,19 @@ func (l *lender) offered() (taken, more bool) {
 	return true, l.lacks()
 }
 
-// spare closes an upstream that nobody uses, for another lender.
-func (l *lender) spare() {
+// spare closes an upstream that nobody uses, for another lender. It reports whether there was one.
+func (l *lender) spare() bool {
 	l.mu.Lock()
 	if len(l.idle) == 0 {
 		l.mu.Unlock()
-		return
+		return false
 	}
 	x := l.idle[0]
 	l.idle = slices.Delete(l.idle, 0, 1)
 	l.fewer(1)
 	l.unlock()
 	x.up.Close(false)
+	return true
 }
 
 func (l *lender) countIdle() int {

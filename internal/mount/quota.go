@@ -119,10 +119,8 @@ func (q *Quota) ask(l *lender) {
 	q.mu.Unlock()
 	q.serve()
 	for _, o := range others {
-		if !q.asks(l) {
-			return
+		for q.asks(l) && o.spare() { // what it spares may go to somebody who asks for longer
 		}
-		o.spare()
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 func (m *Conn) Due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.over() || m.up == nil && m.owes() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
+	return m.over() || m.given || m.up == nil && m.owes() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
 }
 
 // Pending reports whether Read has something to return at once.
