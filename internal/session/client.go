@@ -157,6 +157,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			s.shareParse(w, at, start, msg)
 		}
 	case wire.Bind:
+		if s.statements.mentioning > 0 || s.unnamedMentions != 0 {
+			s.noteBound(msg)
+		}
 		if s.follow() {
 			s.binding(msg)
 		}
@@ -268,7 +271,7 @@ func (s *Session) noteCall() {
 
 // noteEffect follows a statement's effect on the transaction that the client is in, and on the session.
 func (s *Session) noteEffect(n nature) {
-	if n.opaque {
+	if n.opaque || n.kind == sqltext.Execute && s.anyMadeBySQL(func(st *Statement) bool { return st.nature.opaque }) {
 		s.noteCall()
 	}
 	if !n.keepsPrepared() {

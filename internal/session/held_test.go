@@ -146,3 +146,69 @@ func TestTheObstacleToCarryingOnIsNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestAPreparedStatementLeavesItsStateEachTimeItIsRun(t *testing.T) {
+	const lock, login = "select pg_advisory_lock($1)", "select app.login($1)"
+	protocol := func(sql string) (prepare, execute func(t *testing.T, s *Session)) {
+		return func(t *testing.T, s *Session) {
+				client(t, s, &pgproto3.Parse{Name: "p", Query: sql}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.ParseComplete{}, ready(s.Status()))
+			}, func(t *testing.T, s *Session) {
+				client(t, s, &pgproto3.Bind{PreparedStatement: "p"}, &pgproto3.Execute{}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.BindComplete{}, tag("SELECT 1"), ready(s.Status()))
+			}
+	}
+	bySQL := func(sql string) (prepare, execute func(t *testing.T, s *Session)) {
+		return func(t *testing.T, s *Session) { run(t, s, "prepare p as "+sql, "PREPARE") },
+			func(t *testing.T, s *Session) {
+				client(t, s, query("execute p"))
+				server(t, s, tag("SELECT 1"), ready(s.Status()))
+			}
+	}
+	for name, c := range map[string]struct {
+		sql string
+		by  func(sql string) (prepare, execute func(t *testing.T, s *Session))
+	}{
+		"a lock, by the protocol":             {lock, protocol},
+		"a lock, by SQL":                      {lock, bySQL},
+		"a function of the user's own":        {login, protocol},
+		"a function of the user's own by SQL": {login, bySQL},
+		"such a function by SQL and the protocol": {login, func(sql string) (prepare, execute func(t *testing.T, s *Session)) {
+			prepare, _ = bySQL(sql)
+			_, execute = protocol(sql)
+			return prepare, execute
+		}},
+		"a setting in a statement, by SQL": {"select set_config('a.b', 'x', false), 1", bySQL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := idle(t)
+			prepare, execute := c.by(c.sql)
+			prepare(t, s)
+			for range 2 { // what was lost once and told is forgotten
+				execute(t, s)
+				s.Lost("gone")
+				if got := next(t, s); !strings.Contains(got, CodeStateLost) {
+					t.Errorf("the statement behind the loss gets %q", got)
+				}
+				if again := next(t, s); again != "" {
+					t.Errorf("and the one after it %q", again)
+				}
+			}
+		})
+	}
+	for name, by := range map[string]func(sql string) (prepare, execute func(t *testing.T, s *Session)){"by the protocol": protocol, "by SQL": bySQL} {
+		t.Run("what reaches outside is not done twice, "+name, func(t *testing.T) {
+			s := idle(t)
+			prepare, execute := by("select dblink_exec('server', 'insert into t values (1)')")
+			prepare(t, s)
+			s.Lost("gone")
+			next(t, s)
+			client(t, s, query("begin"))
+			server(t, s, tag("BEGIN"), ready('T'))
+			execute(t, s)
+			if v, _ := s.Lost("gone"); v != Answered {
+				t.Errorf("verdict %v", v)
+			}
+		})
+	}
+}

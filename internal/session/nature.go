@@ -230,8 +230,11 @@ func (s *Session) statementNature(name []byte) nature {
 		return n
 	}
 	st := s.statements.named[string(name)]
-	if st == nil || st.Parse == nil {
+	if st == nil {
 		return nature{}
+	}
+	if st.Parse == nil {
+		return st.nature
 	}
 	if !st.nature.known {
 		_, text := parseParts(st.Parse)

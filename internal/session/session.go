@@ -108,6 +108,7 @@ type Session struct {
 	block         block
 	segment       segment
 	unitDirty     bool // something in the unit may have an effect
+	unitChanged   bool // a tag has told of rows that were changed
 	memo          *memo
 	unnamedNature nature
 	portal        nature // of the unnamed portal
@@ -270,7 +271,7 @@ func (s *Session) endUnit() {
 	}
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
 	s.inBlock, s.inError, s.ended = false, false, false
-	s.copied, s.truncated, s.repeatErrors = false, false, false
+	s.copied, s.truncated, s.repeatErrors, s.unitChanged = false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {
 		s.unitSets, s.unitDirty, s.unitMentions = false, false, 0

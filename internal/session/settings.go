@@ -188,16 +188,21 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 	s.ended = false
 	switch tag[0] {
 	case 'I', 'M': // INSERT, MERGE, MOVE
+		s.changed(tag)
 		if s.callsSetConfig() {
 			s.command(head, tag)
 		}
 	case 'B': // BEGIN
 		s.inBlock = true
 	case 'U': // UPDATE, UNLISTEN
+		s.changed(tag)
 		if tag[1] == 'N' || s.callsSetConfig() {
 			s.command(head, tag)
 		}
 	case 'D': // DELETE; DISCARD, DEALLOCATE, DECLARE, DROP, DO
+		if tag[2] == 'L' {
+			s.changed(tag)
+		}
 		if tag[2] != 'L' || s.callsSetConfig() {
 			s.command(head, tag)
 		}
@@ -219,6 +224,14 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 		s.queue[s.head].commands++
 	}
 }
+
+// changed notes what a tag says of changes.
+func (s *Session) changed(tag []byte) {
+	s.unitChanged = s.unitChanged || !bytes.HasSuffix(tag, noRows)
+}
+
+// noRows is how the tag ends of what has changed no row.
+var noRows = []byte(" 0\x00")
 
 // command takes in a command that may have changed the session's state.
 func (s *Session) command(head byte, tag []byte) {
@@ -260,7 +273,8 @@ func (s *Session) command(head byte, tag []byte) {
 		s.state |= stateSettings // the unit outgrew the journal
 		return
 	}
-	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) {
+	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) ||
+		string(word) != "PREPARE" && s.executesSetConfig(sql) {
 		s.state |= stateSettings
 	}
 	switch string(word) {
@@ -285,6 +299,8 @@ func (s *Session) command(head byte, tag []byte) {
 			s.inBlock = false
 		} else if name, ok := sqltext.Identifier(sql, 1, s.options()); ok {
 			st := &Statement{name: name, SQL: sql, mentions: sqltext.MentionsState([]byte(sql))}
+			st.nature.opaque = sqltext.Opaque(sql, s.options())
+			s.seenOpaque = s.seenOpaque || st.nature.opaque && !s.TrustFunctions
 			s.statements.put(st)
 			if s.memory != nil {
 				s.memory.own[st.name] = s.id
@@ -301,7 +317,7 @@ func (s *Session) command(head byte, tag []byte) {
 			}
 		}
 	case "DECLARE":
-		if containsFold([]byte(sql), "hold") {
+		if containsFold(sql, "hold") {
 			s.state |= stateHeldCursor
 			s.look = s.memory != nil
 		}

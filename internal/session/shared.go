@@ -178,6 +178,11 @@ func (s *Session) note(m sqltext.StateMask) {
 	s.state |= m & heldMask
 	s.unitMentions |= m
 	s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
+	if m&sqltext.StateExecute != 0 && s.statements.mentioning > 0 {
+		for _, st := range s.statements.named {
+			s.note(st.mentions &^ sqltext.StateExecute)
+		}
+	}
 	if s.memory == nil {
 		return
 	}
@@ -185,9 +190,18 @@ func (s *Session) note(m sqltext.StateMask) {
 	if m&(sqltext.StateTemp|sqltext.StateAdvisoryLock) != 0 || m&sqltext.StateUndo != 0 && s.state&inspectable != 0 {
 		s.look = true
 	}
-	if m&sqltext.StateExecute != 0 {
-		for _, st := range s.statements.named {
-			s.note(st.mentions &^ sqltext.StateExecute)
+}
+
+// noteBound takes in what the statement of a Bind mentions: it may have been prepared in another unit, or on another server.
+func (s *Session) noteBound(msg []byte) {
+	name, ok := statementOf(msg)
+	switch {
+	case !ok:
+	case len(name) == 0:
+		s.note(s.unnamedMentions)
+	case s.statements.mentioning > 0:
+		if st := s.statements.named[string(name)]; st != nil {
+			s.note(st.mentions)
 		}
 	}
 }
@@ -244,17 +258,11 @@ func (s *Session) collide(w *pass, at int, msg []byte) {
 func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 	name, ok := statementOf(msg)
 	if !ok || len(name) == 0 {
-		if ok && msg[0] == wire.Bind {
-			s.note(s.unnamedMentions)
-		}
 		return
 	}
 	offset := wire.HeaderLen + 1
 	if msg[0] == wire.Bind {
 		offset = wire.HeaderLen + len(wire.Body(msg)[:indexZero(wire.Body(msg))]) + 1
-		if st := s.statements.named[string(name)]; st != nil {
-			s.note(st.mentions)
-		}
 	}
 	shared, known := s.resolve(name)
 	if msg[0] == wire.Close {

@@ -124,6 +124,28 @@ func mentionsSetConfig(sql string) bool {
 	return sqltext.MentionsState([]byte(sql))&sqltext.StateSetConfig != 0
 }
 
+// executesSetConfig reports whether a statement that was run may be one that SQL has prepared, which calls set_config.
+func (s *Session) executesSetConfig(sql string) bool {
+	if !s.callsSetConfig() {
+		return false
+	}
+	switch sqltext.Classify(sql, s.options()) {
+	case sqltext.Execute, sqltext.Prepare:
+		return s.anyMadeBySQL(func(st *Statement) bool { return st.mentions&sqltext.StateSetConfig != 0 })
+	}
+	return false
+}
+
+// anyMadeBySQL reports whether there is such a statement among those that SQL's PREPARE has made.
+func (s *Session) anyMadeBySQL(is func(*Statement) bool) bool {
+	for _, st := range s.statements.named {
+		if st.Parse == nil && is(st) {
+			return true
+		}
+	}
+	return false
+}
+
 // setConfig takes in a SELECT that may have called set_config, and has not if it has returned no row.
 func (s *Session) setConfig(head byte, sql string, tag []byte) {
 	calls, ok := sqltext.SetConfigCalls(sql, s.options())

@@ -75,11 +75,12 @@ type statements struct {
 	unnamedD   uint64 // its description
 	unnamedSeq uint64 // counts the unnamed statements
 
-	upstream  uint64 // generation of the current upstream
-	unnamedAt uint64 // generation that has the unnamed statement
-	missing   int    // named ones that the current upstream does not have
-	unit      uint64
-	setters   int // named ones whose text mentions set_config
+	upstream   uint64 // generation of the current upstream
+	unnamedAt  uint64 // generation that has the unnamed statement
+	missing    int    // named ones that the current upstream does not have
+	unit       uint64
+	setters    int // named ones whose text mentions set_config
+	mentioning int // named ones whose text mentions any state
 
 	unnamedSets bool // the unnamed one does
 	closed      bool // one that stood before this unit is gone: the unit's beginning cannot be restored
@@ -106,6 +107,9 @@ func (t *statements) put(st *Statement) {
 	}
 	if st.setter {
 		t.setters++
+	}
+	if st.mentions != 0 {
+		t.mentioning++
 	}
 	st.upstream, st.unit = t.upstream, t.unit
 	t.named[st.name] = st
@@ -138,6 +142,9 @@ func (t *statements) forget(st *Statement) {
 	}
 	if st.setter {
 		t.setters--
+	}
+	if st.mentions != 0 {
+		t.mentioning--
 	}
 }
 
@@ -427,6 +434,6 @@ func eachMessage(p []byte, f func(msg []byte)) {
 	}
 }
 
-func containsFold(b []byte, word string) bool {
-	return bytes.Contains(bytes.ToLower(b), []byte(word))
+func containsFold[T string | []byte](text T, word string) bool {
+	return bytes.Contains(bytes.ToLower([]byte(text)), []byte(word))
 }
