@@ -3,6 +3,7 @@ package boundaries
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,12 +16,15 @@ func (c *cutter) audit(ctx context.Context, u *unit, id, pid int, o *outcome) er
 		return err
 	}
 	var err error
-	if u.times != "" {
+	switch {
+	case u.notifies:
+		err = c.countNotifications(ctx, id, o)
+	case u.times != "":
 		var rows pgx.Rows
 		if rows, err = c.admin.Query(ctx, fill(u.times, id)); err == nil {
 			o.times, err = pgx.CollectRows(rows, pgx.RowTo[int])
 		}
-	} else {
+	default:
 		err = c.countRows(ctx, u, id, o)
 	}
 	if err != nil {
@@ -59,6 +63,27 @@ func (c *cutter) countRows(ctx context.Context, u *unit, id int, o *outcome) err
 	}
 	o.torn = o.torn || len(there) > 0
 	return nil
+}
+
+// countNotifications counts the notifications of a run. They come in the order of their commits, so none is to come behind one that is
+// sent now.
+func (c *cutter) countNotifications(ctx context.Context, id int, o *outcome) error {
+	last := fmt.Sprintf("after %d", id)
+	if _, err := c.admin.Exec(ctx, "select pg_notify('boundaries', $1)", last); err != nil {
+		return err
+	}
+	o.times = []int{0}
+	for {
+		n, err := c.hears.WaitForNotification(ctx)
+		switch {
+		case err != nil:
+			return err
+		case n.Payload == last:
+			return nil
+		case n.Payload == strconv.Itoa(id):
+			o.times[0]++
+		}
+	}
 }
 
 // alone waits until no server process of the user's is left but one, and that of the connection that watches the cluster.

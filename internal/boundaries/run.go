@@ -45,6 +45,7 @@ type cutter struct {
 	cluster *rdstest.Cluster
 	opener  *opener
 	admin   *pgx.Conn
+	hears   *pgx.Conn // listens on the channel boundaries
 	reader  *metric.ManualReader
 	counted map[string]int64 // the driver's verdicts so far
 	result  *Result
@@ -56,6 +57,7 @@ func (c *cutter) all(ctx context.Context) error {
 		return err
 	}
 	defer c.admin.Close(context.WithoutCancel(ctx))
+	defer c.hears.Close(context.WithoutCancel(ctx))
 	var err error
 	if c.opener, err = openClients(c.cluster, c.cfg, metric.NewMeterProvider(metric.WithReader(c.reader))); err != nil {
 		return err
@@ -90,6 +92,12 @@ func (c *cutter) prepare(ctx context.Context) (err error) {
 		if _, err := c.admin.Exec(ctx, st); err != nil {
 			return fmt.Errorf("boundaries: make the tables: %w", err)
 		}
+	}
+	if c.hears, err = c.cluster.AdminConn(ctx, c.cluster.Writer()); err != nil {
+		return err
+	}
+	if _, err := c.hears.Exec(ctx, "listen boundaries"); err != nil {
+		return fmt.Errorf("boundaries: listen: %w", err)
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ type unit struct {
 	// boundaries.effects, each effect having as many as rows says.
 	times string
 	rows  int // of an effect; default 1
+	// notifies says that its effect is a notification on the channel boundaries, with the number of the run.
+	notifies bool
 	// may are SQLSTATEs that callers of such work have to be prepared for, besides 40001 and 08007.
 	may []string
 	// fails is the SQLSTATE that it is to end with if nothing is cut.

@@ -19,13 +19,16 @@ var schema = []string{
 		begin insert into boundaries.effects values (r, 0, 0); return 'put'; end $$`,
 	`create procedure boundaries.put_all(r int) language plpgsql as $$
 		begin insert into boundaries.effects values (r, 0, 0); commit; insert into boundaries.effects values (r, 1, 0); end $$`,
+	`create function boundaries.tell(r int) returns text language plpgsql as $$
+		begin perform pg_notify('boundaries', r::text); return 'told'; end $$`,
 	"grant all on all tables in schema boundaries to public",
 	"grant all on all sequences in schema boundaries to public",
 }
 
 const (
-	put      = "insert into boundaries.effects values ($1, $2, $3)"
-	putFirst = "insert into boundaries.effects values ($run, 0, 0)"
+	put        = "insert into boundaries.effects values ($1, $2, $3)"
+	updateNone = "update boundaries.items set n = n + 1 where run = -1"
+	putFirst   = "insert into boundaries.effects values ($run, 0, 0)"
 )
 
 // fill puts the number of a run into a text.
@@ -153,6 +156,12 @@ var transactions = []unit{
 		return all(r.do(ctx, "begin isolation level serializable"),
 			r.expects(ctx, []string{"0"}, "select count(*)::text from boundaries.items where run = $1", -1), r.do(ctx, "commit"))
 	}},
+	{group: "Transactions", name: "update of no row", body: func(ctx context.Context, r *run) error {
+		return all(r.do(ctx, "begin"), r.do(ctx, updateNone), r.do(ctx, "commit"))
+	}},
+	{group: "Transactions", name: "update of no row, serializable", body: func(ctx context.Context, r *run) error {
+		return all(r.do(ctx, "begin isolation level serializable"), r.do(ctx, updateNone), r.do(ctx, "commit"))
+	}},
 	{group: "Transactions", name: "returning", effects: 1, rows: 2, body: func(ctx context.Context, r *run) error {
 		return all(r.do(ctx, "begin"),
 			r.expects(ctx, []string{"0"}, "insert into boundaries.effects values ($1, 0, 0) returning row::text", r.id),
@@ -221,6 +230,9 @@ var transactions = []unit{
 	},
 	{group: "Transactions", name: "notify", effects: 1, body: func(ctx context.Context, r *run) error {
 		return all(r.do(ctx, "begin"), r.do(ctx, "notify boundaries, 'run'"), r.put(ctx, 0, 0), r.ends(ctx, 0, "commit"))
+	}},
+	{group: "Transactions", name: "notify by a function", effects: 1, notifies: true, body: func(ctx context.Context, r *run) error {
+		return all(r.do(ctx, "begin"), r.expects(ctx, []string{"told"}, "select boundaries.tell($1)", r.id), r.ends(ctx, 0, "commit"))
 	}},
 	{group: "Transactions", name: "do in a transaction", effects: 1, body: func(ctx context.Context, r *run) error {
 		return all(r.do(ctx, "begin"), r.do(ctx, "do $$ begin "+putFirst+"; end $$"), r.ends(ctx, 0, "commit"))

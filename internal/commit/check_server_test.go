@@ -146,6 +146,15 @@ func TestAnAnswerTellsTheServer(t *testing.T) {
 	if !e.Answered || e.XID != 0 || e.LSN == 0 || e.Timeline != reign.Timeline || e.System != reign.SystemID || e.Boot != reign.Boot {
 		t.Errorf("%+v, reign %+v", e, reign)
 	}
+	if e.Serializable {
+		t.Errorf("outside of a serializable transaction: %+v", e)
+	}
+	for _, sql := range []string{"rollback", "set default_transaction_isolation = serializable", "begin"} {
+		c.run(sql)
+	}
+	if e = c.inject(commit.LSN, commit.Key{}); !e.Serializable || e.XID != 0 {
+		t.Errorf("in a serializable transaction: %+v", e)
+	}
 	at := e.LSN
 	c.run("insert into t values ('x')")
 	if e = c.inject(commit.LSN, commit.Key{}); e.XID == 0 || e.LSN <= at {

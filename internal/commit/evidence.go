@@ -59,10 +59,13 @@ type Evidence struct {
 
 	// LSN.
 
-	LSN      uint64 // the position in the WAL behind which the commit record would be
+	LSN      uint64 // the position in the WAL behind which the commit record would be; 0 on a server that writes none
 	Timeline uint32
 	System   string // the system identifier
 	Boot     string // as in topology.Instance
+	// Serializable says that a transaction without an id is serializable: what it has read counts as long as it has not
+	// committed.
+	Serializable bool
 }
 
 // ReadAnswer takes in the row that the injected statement returned, in text format. If it was not asked which server it is, e
@@ -106,10 +109,10 @@ func (e *Evidence) readMarker(text []byte) error {
 var space = []byte(" ")
 
 // readLSN reads "<xid> <lsn> <WAL file>", with "<system identifier> <boot>" behind it if that was asked for, or "recovery"
-// from a server that writes no WAL.
+// from a server that writes no WAL. Instead of an xid there may be none, or none of a serializable transaction.
 func (e *Evidence) readLSN(text []byte) error {
 	if string(text) == answerRecovery {
-		e.XID, e.LSN, e.Timeline, e.System, e.Boot = 0, 0, 0, "", ""
+		e.XID, e.LSN, e.Timeline, e.System, e.Boot, e.Serializable = 0, 0, 0, "", "", false
 		return nil
 	}
 	n := bytes.Count(text, space)
@@ -119,9 +122,12 @@ func (e *Evidence) readLSN(text []byte) error {
 	id, text, _ := bytes.Cut(text, space)
 	at, text, _ := bytes.Cut(text, space)
 	file, server, whole := bytes.Cut(text, space)
-	xid, err := strconv.ParseUint(string(id), 10, 64)
-	if err != nil {
-		return fmt.Errorf("transaction id: %w", err)
+	xid, strict := uint64(0), string(id) == answerStrict
+	if !strict && string(id) != answerNoXID {
+		var err error
+		if xid, err = strconv.ParseUint(string(id), 10, 64); err != nil {
+			return fmt.Errorf("transaction id: %w", err)
+		}
 	}
 	lsn, err := parseLSN(at)
 	if err != nil {
@@ -138,7 +144,7 @@ func (e *Evidence) readLSN(text []byte) error {
 	if e.System == "" || !wholeBoot(e.Boot) {
 		return fmt.Errorf("the server does not tell which one it is: system identifier %q, boot %q", e.System, e.Boot)
 	}
-	e.XID, e.LSN, e.Timeline = xid, lsn, timeline
+	e.XID, e.LSN, e.Timeline, e.Serializable = xid, lsn, timeline, strict
 	return nil
 }
 

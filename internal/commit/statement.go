@@ -13,6 +13,8 @@ const (
 	answerMarked    = "marked"
 	answerReadOnly  = "readonly"
 	answerRecovery  = "recovery"
+	answerNoXID     = "none" // in the place of the transaction's id
+	answerStrict    = "none,serializable"
 	answerCommitted = "committed"
 	answerAborted   = "aborted"
 	answerElsewhere = "elsewhere"
@@ -30,7 +32,8 @@ const (
 	// It has neither a table nor a subquery, so that running it costs next to nothing. Which server it is does not change while
 	// a connection to it lives, and is asked only once.
 	lsnStatement = Tag + `select case when pg_catalog.pg_is_in_recovery() then '` + answerRecovery + `'` +
-		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '0'),` +
+		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text,` +
+		` case when pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.=) 'serializable' then '` + answerStrict + `' else '` + answerNoXID + `' end),` +
 		` pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),` +
 		` case when $1::boolean then pg_catalog.concat_ws(' ', ` + system + `, ` + boot + `) end) end`
 )

@@ -44,7 +44,7 @@ func (s *Session) takeDoubts(points []point) bool {
 		}
 		e.NotReadOnly = s.notReadOnly()
 		d := doubt{segment: p.segment, evidence: e}
-		d.outcome, d.decided = s.decideAlone(e, p.segment)
+		d.outcome, d.decided = s.decideAlone(e)
 		s.doubts = append(s.doubts, d)
 	}
 	s.undecidedFrom = -1
@@ -59,26 +59,62 @@ func (s *Session) notReadOnly() bool {
 	if s.params["default_transaction_read_only"] != "off" {
 		return false
 	}
-	unit := s.journal[s.base:s.sent]
-	return !containsFold(unit, "read") || !containsFold(unit, "only")
+	certain := true
+	s.eachRequest(s.journal[s.base:s.sent], s.base, func(o op) {
+		if o.kind != wire.Query && o.kind != wire.Execute {
+			return
+		}
+		s.statementsOf(o, func(sql string) {
+			certain = certain && sql != unknownStatement && !(containsFold(sql, "read") && containsFold(sql, "only"))
+		})
+	})
+	return certain
 }
 
 // decideAlone decides what needs no server: a transaction that was given no ID has written nothing.
-func (s *Session) decideAlone(e commit.Evidence, segment int) (commit.Outcome, bool) {
-	if e.Mode != commit.LSN || !e.Answered || e.XID != 0 {
+func (s *Session) decideAlone(e commit.Evidence) (commit.Outcome, bool) {
+	switch {
+	case e.Mode != commit.LSN || !e.Answered || e.XID != 0:
 		return commit.Unknown, false
-	}
-	if s.status == wire.StatusIdle {
+	case s.status == wire.StatusIdle:
 		// An autocommit statement that is not pure may have had an effect that needs no ID, such as a notification.
 		return commit.Unknown, true
-	}
-	unit := s.journal[s.base:s.sent]
-	for _, word := range []string{"notify", "hold", "serializable", "dblink", "foreign"} {
-		if containsFold(unit, word) {
-			return commit.Unknown, true
-		}
+	case !s.effectless(e.LSN == 0):
+		return commit.Unknown, true
+	case e.Serializable:
+		// A server that never got the COMMIT has let others commit what contradicts what was read.
+		return commit.Aborted, true
 	}
 	return commit.Committed, true
+}
+
+// effectless reports whether a transaction that was given no ID has left nothing to its commit. There is such a thing: a
+// notification, a change of a foreign table, whatever a function of the user's own does. On a replica only what is foreign
+// can be changed.
+func (s *Session) effectless(replica bool) bool {
+	if s.unitChanged && !replica {
+		return false
+	}
+	o := s.options()
+	none := true
+	s.eachStatement(s.journal[s.base:s.sent], func(sql string) {
+		for _, word := range []string{"notify", "hold", "dblink", "foreign"} {
+			none = none && !containsFold(sql, word)
+		}
+		none = none && sql != unknownStatement && (replica || harmless(sql, o) || changesRowsOnly(sql, o))
+	})
+	return none
+}
+
+// changesRowsOnly reports whether a statement does nothing that its commit makes last, if it changes no row: which the
+// transaction has no ID for, or its tag counts. A row of a foreign table that WITH has changed is not counted.
+func changesRowsOnly(sql string, o sqltext.Options) bool {
+	switch sqltext.Classify(sql, o) {
+	case sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge, sqltext.Select, sqltext.Values, sqltext.Table, sqltext.Lock,
+		sqltext.Declare, sqltext.Fetch, sqltext.Move, sqltext.CloseCursor:
+		return !sqltext.Opaque(sql, o) && !containsFold(sql, "with")
+	}
+	return false
 }
 
 // Doubt is the next commit that is to be decided.

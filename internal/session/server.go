@@ -342,6 +342,7 @@ func (s *Session) take(kind byte, msg []byte) Event {
 	case wire.CommandComplete:
 		s.commandComplete(head, wire.Body(msg))
 	case wire.EmptyQueryResponse, wire.PortalSuspended:
+		s.unitChanged = s.unitChanged || kind == wire.PortalSuspended // a RETURNING has changed all of its rows by now
 		if head == wire.Execute {
 			s.pop()
 		}
