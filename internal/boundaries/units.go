@@ -221,6 +221,10 @@ var transactions = []unit{
 		},
 		times: "select count(*)::int from pg_largeobject where loid = 1000000 + $run and data = 'large'",
 	},
+	{group: "Transactions", name: "temporary table, dropped on commit", effects: 1, body: func(ctx context.Context, r *run) error {
+		return all(r.do(ctx, "begin"), r.do(ctx, "create temp table mine on commit drop as select $run as run"),
+			r.do(ctx, "insert into boundaries.effects select run, 0, 0 from mine"), r.ends(ctx, 0, "commit"))
+	}},
 	{
 		group: "Transactions", name: "create table in a transaction", effects: 1, body: func(ctx context.Context, r *run) error {
 			return all(r.do(ctx, "begin"), r.do(ctx, "create table boundaries.made_$run (i int)"),

@@ -212,3 +212,39 @@ func TestAPreparedStatementLeavesItsStateEachTimeItIsRun(t *testing.T) {
 		})
 	}
 }
+
+func TestATemporaryTableIsMissedHoweverItWasMade(t *testing.T) {
+	for sql, held := range map[string]bool{
+		"create temp table a (b int)":                    true,
+		"create temp table a as select 1":                true,
+		"select 1 as b into temp a":                      true,
+		"with b as (select 1) select * into temp a":      true,
+		"create temp table a on commit drop as select 1": false,
+		"select * into a from b where temp":              false,
+	} {
+		tagged := "SELECT 1"
+		if sql == "create temp table a (b int)" {
+			tagged = "CREATE TABLE"
+		}
+		for name, run := range map[string]func(t *testing.T, s *Session){
+			"simple": func(t *testing.T, s *Session) { run(t, s, sql, tagged) },
+			"extended": func(t *testing.T, s *Session) {
+				client(t, s, extended(sql)...)
+				server(t, s, &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, tag(tagged), ready('I'))
+			},
+			"prepared": func(t *testing.T, s *Session) {
+				client(t, s, &pgproto3.Parse{Name: "p", Query: sql}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+				client(t, s, &pgproto3.Bind{PreparedStatement: "p"}, &pgproto3.Execute{}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.BindComplete{}, tag(tagged), ready('I'))
+			},
+		} {
+			s := idle(t)
+			run(t, s)
+			s.Lost("gone")
+			if got := next(t, s); strings.Contains(got, "temporary tables") != held {
+				t.Errorf("%s, %s: the statement behind the loss gets %q", sql, name, got)
+			}
+		}
+	}
+}

@@ -206,8 +206,8 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 		if tag[2] != 'L' || s.callsSetConfig() {
 			s.command(head, tag)
 		}
-	case 'S': // SELECT; SET, SAVEPOINT, SHOW
-		if tag[2] != 'L' || s.callsSetConfig() {
+	case 'S': // SELECT, also of a table that is made of rows; SET, SAVEPOINT, SHOW
+		if tag[2] != 'L' || s.callsSetConfig() || s.unitMentions&sqltext.StateTemp != 0 {
 			s.command(head, tag)
 		}
 	case 'C': // COPY, COMMIT, CREATE, CLOSE, CALL
@@ -281,6 +281,7 @@ func (s *Session) command(head byte, tag []byte) {
 	case "SET", "RESET", "DISCARD":
 		s.set(sql)
 	case "SELECT":
+		s.makesTemp(sql)
 		s.setConfig(head, sql, tag)
 	case "SAVEPOINT":
 		s.settings.pending = append(s.settings.pending, change{savepoint: s.lastName(sql)})
@@ -322,12 +323,17 @@ func (s *Session) command(head byte, tag []byte) {
 			s.look = s.memory != nil
 		}
 	case "CREATE":
-		if sqltext.Classify(sql, s.options()) == sqltext.CreateTemp {
-			s.state |= stateTempTable
-			s.look = s.memory != nil
-		}
+		s.makesTemp(sql)
 	case "LOAD":
 		s.state |= stateSettings
+	}
+}
+
+// makesTemp takes in a statement that may have made a temporary table.
+func (s *Session) makesTemp(sql string) {
+	if sqltext.MakesTemp(sql, s.options()) {
+		s.state |= stateTempTable
+		s.look = s.memory != nil
 	}
 }
 

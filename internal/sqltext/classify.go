@@ -207,14 +207,24 @@ func classifySelect(stmt string, o Options) Kind {
 			depth--
 		case depth == 0 && t.is(i, ";"):
 			return Select
-		case depth == 0 && t.isWord(i, "into") && i > 0 && !t.is(i-1, ".") && !t.isWord(i-1, "as"):
-			if t.isWord(i+1, "temp", "temporary", "local", "global", "pg_temp") {
+		case depth == 0 && t.isInto(i):
+			if t.intoTemp(i) {
 				return CreateTemp
 			}
 			return SelectInto
 		}
 	}
 	return Select
+}
+
+// isInto reports whether the token is the word that is followed by where rows go.
+func (t *tokens) isInto(i int) bool {
+	return t.isWord(i, "into") && i > 0 && !t.is(i-1, ".") && !t.isWord(i-1, "as")
+}
+
+// intoTemp reports whether an INTO makes a temporary table.
+func (t *tokens) intoTemp(i int) bool {
+	return t.isWord(i+1, "temp", "temporary", "local", "global", "pg_temp")
 }
 
 func classifyCreate(stmt string, o Options) Kind {
