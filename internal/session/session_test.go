@@ -534,9 +534,14 @@ func TestAStatementIsNotRestoredToBeClosed(t *testing.T) {
 	if list := s.Missing(fe(t, closes...)); len(list) != 0 {
 		t.Errorf("to close it, %d statements are prepared", len(list))
 	}
-	for text, want := range map[string]int{"deallocate all": 0, "DEALLOCATE PREPARE ALL;": 0, "deallocate a": 1, "deallocate all; execute a": 1} {
-		if list := s.Missing(fe(t, query(text))); len(list) != want {
-			t.Errorf("for %q, %d statements are prepared, want %d", text, len(list), want)
+	for text, want := range map[string]int{
+		"deallocate all": 0, "DEALLOCATE PREPARE ALL;": 0, "deallocate a": 1, "deallocate all; execute a": 1, "prepare A as select 2": 1,
+		"select * from pg_prepared_statements": 1, "select * from other": 0,
+	} {
+		for _, msgs := range [][]pgproto3.FrontendMessage{{query(text)}, {&pgproto3.Parse{Name: "c", Query: text}, &pgproto3.Sync{}}} {
+			if list := s.Missing(fe(t, msgs...)); len(list) != want {
+				t.Errorf("for %q, %d statements are prepared, want %d", text, len(list), want)
+			}
 		}
 	}
 	client(t, s, closes...)

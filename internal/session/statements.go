@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -262,7 +263,7 @@ func (s *Session) Missing(p []byte) []*Statement {
 }
 
 // deallocatesAll finds a Query that is nothing but DEALLOCATE ALL. As with Close, nothing has to be there for it.
-var deallocatesAll = regexp.MustCompile(`(?i)^\s*deallocate\s+(prepare\s+)?all\s*;?\s*\x00$`)
+var deallocatesAll = regexp.MustCompile(`(?i)^\s*deallocate\s+(prepare\s+)?all\s*;?\s*\x00?$`)
 
 // endsOpen reports whether bytes of the client's leave a segment without its end. What it will need later cannot be prepared
 // then: that takes a Sync.
@@ -297,13 +298,20 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 	var list []*Statement
 	made := map[string]bool{}
 	var need func(name []byte)
-	// SQL's EXECUTE names a statement in its text; all that SQL has made are restored rather than the text read.
+	// SQL's EXECUTE names a statement that SQL has made, PREPARE and DEALLOCATE any, and pg_prepared_statements is about all. What a
+	// text may mean is restored rather than the text read.
 	named := func(text []byte) {
-		if t.missing > 0 && containsFold(text, "execute") {
-			for _, name := range slices.Sorted(maps.Keys(t.named)) {
-				if t.named[name].Parse == nil && t.named[name].unit != unit {
-					need([]byte(name))
-				}
+		if t.missing == 0 || deallocatesAll.Match(text) {
+			return
+		}
+		executes, all := containsFold(text, "execute"), containsFold(text, "prepared_statement")
+		names := containsFold(text, "prepare") || containsFold(text, "deallocate")
+		if !executes && !names {
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(t.named)) {
+			if st := t.named[name]; st.unit != unit && (all || executes && st.Parse == nil || names && containsFold(text, strings.ToLower(name))) {
+				need([]byte(name))
 			}
 		}
 	}
@@ -333,16 +341,11 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 		case ok:
 			need(name)
 		case msg[0] == wire.Parse:
-			named(msg)
-			name, _ := parseParts(msg)
+			name, text := parseParts(msg)
+			named(text)
 			made[string(name)] = true
 		case msg[0] == wire.Query:
-			named(msg)
-			if t.missing > 0 && containsFold(msg, "deallocate") && !deallocatesAll.Match(wire.Body(msg)) {
-				for _, name := range slices.Sorted(maps.Keys(t.named)) {
-					need([]byte(name))
-				}
-			}
+			named(wire.Body(msg))
 		}
 	}
 	for _, o := range s.outstanding() {
