@@ -14,12 +14,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/front"
 )
 
 // TestWhatIsLostIsTold has two sessions told the same, each in a database of its own. One is the driver's, and loses its connection
-// again and again, between two statements. Whatever the other would not have said, it has to have a reason for: 08006 or 40001.
+// again and again, between two statements and in the midst of one. Whatever the other would not have said, it has to have a reason for:
+// 08006, 40001 or 08007; or 0A000, where a statement has another result by now.
 func TestWhatIsLostIsTold(t *testing.T) {
 	c := rdstest.Start(t, rdstest.Config{Readers: -1})
 	w := &twins{front: c.Writer().Front()}
@@ -42,15 +44,8 @@ func TestWhatIsLostIsTold(t *testing.T) {
 			},
 		}
 		for name, list := range statements {
-			acts[name] = func(t *rapid.T) {
-				sql := rapid.SampledFrom(list).Draw(t, "sql")
-				if outside, ok := strings.CutPrefix(sql, "outside: "); ok {
-					if sql = outside; w.alone.TxStatus() != 'I' {
-						t.Skip("in a transaction")
-					}
-				}
-				w.say(t, sql)
-			}
+			acts[name] = func(t *rapid.T) { w.say(t, w.draw(t, list)) }
+			acts[name+", and lose"] = func(t *rapid.T) { w.loseAmid(t, w.draw(t, list)) }
 		}
 		t.Repeat(acts)
 	})
@@ -67,7 +62,7 @@ var statements = map[string][]string{
 		"begin; insert into data values (7); commit", "begin; set work_mem = '8MB'; rollback",
 	},
 	"settings": {
-		"set work_mem = '5MB'", "set local work_mem = '6MB'", "reset work_mem", "set search_path = s2, s1", "set timezone = 'Asia/Tokyo'", "reset all",
+		"set work_mem = '5MB'", "set local work_mem = '6MB'", "reset work_mem", "set search_path = s2, s1, public", "set timezone = 'Asia/Tokyo'", "reset all",
 		"set app.tenant = 't'", "set role r1", "reset role", "set session characteristics as transaction isolation level serializable",
 		"select set_config('app.tenant', 'u', false)", "select set_config('app.tenant', 'v', true)", "select set_config('app.tenant', b, false) from s1.t",
 		"set work_mem = '9MB'; select 1", "discard all",
@@ -139,7 +134,7 @@ func (w *twins) databases(t *testing.T, c *rdstest.Cluster) (lost, alone string)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, sql := range twinSchema {
+		for _, sql := range append(twinSchema, commit.Migration()) {
 			if _, err := conn.Exec(ctx, sql); err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +156,7 @@ func (w *twins) begin(ctx context.Context, t *rapid.T, cfg *driver.Config, alone
 	if w.alone, err = pgconn.Connect(ctx, alone); err != nil {
 		t.Fatal(err)
 	}
-	w.again(t)
+	w.again(t, "discard all")
 }
 
 func (w *twins) end(ctx context.Context) {
@@ -169,10 +164,19 @@ func (w *twins) end(ctx context.Context) {
 	_ = w.alone.Close(ctx)
 }
 
-// again has both begin anew.
-func (w *twins) again(t *rapid.T) {
+// again has both begin anew, when only one of them has done what was said. They keep their prepared statements if it was not about those.
+func (w *twins) again(t *rapid.T, said string) {
 	ctx := context.Background()
-	for _, sql := range []string{"rollback", "discard all", "truncate data; select setval('sq', 1)"} {
+	anew := []string{
+		"rollback", "reset all; reset role; close all; unlisten *; discard temp; select pg_advisory_unlock_all()", "truncate data; select setval('sq', 1)",
+	}
+	for _, word := range []string{"parse", "prepare ", "deallocate", "discard"} {
+		if strings.HasPrefix(said, word) || strings.HasPrefix(said, "prepared "+word) {
+			anew[1] = "discard all"
+			w.names = make(map[string]string)
+		}
+	}
+	for _, sql := range anew {
 		for _, conn := range []*pgconn.PgConn{w.lost, w.alone} {
 			out := show(conn.Exec(ctx, sql).ReadAll())
 			if strings.HasSuffix(out, "08006!") {
@@ -183,7 +187,17 @@ func (w *twins) again(t *rapid.T) {
 			}
 		}
 	}
-	w.names = make(map[string]string)
+}
+
+// draw takes one of the statements that may be said now.
+func (w *twins) draw(t *rapid.T, list []string) string {
+	sql := rapid.SampledFrom(list).Draw(t, "sql")
+	if outside, ok := strings.CutPrefix(sql, "outside: "); ok {
+		if sql = outside; w.alone.TxStatus() != 'I' {
+			t.Skip("in a transaction")
+		}
+	}
+	return sql
 }
 
 // say has both do a statement, in one of the ways to do so.
@@ -232,10 +246,12 @@ func (w *twins) both(t *rapid.T, what string, do func(ctx context.Context, c *pg
 	w.said++
 	want, got := do(ctx, w.alone), do(ctx, w.lost)
 	t.Logf("%s: %s", what, got)
-	if strings.HasSuffix(got, "08006!") || strings.HasSuffix(got, "40001!") {
-		w.told++
-		w.again(t)
-		return false
+	for _, code := range []string{"08006!", "40001!", "08007!", "0A000!"} {
+		if strings.HasSuffix(got, code) {
+			w.told++
+			w.again(t, what)
+			return false
+		}
 	}
 	if strings.HasSuffix(got, "26000!") && strings.HasSuffix(want, "!") {
 		got = want // a statement that the server refuses to prepare again is missed, in the place of why
@@ -254,8 +270,48 @@ func (w *twins) lose(t *rapid.T) {
 	if w.alone.TxStatus() == 'E' {
 		t.Skip("a failed transaction tells nothing")
 	}
-	const mark = "/* the last */"
 	w.conn.Store(0)
+	cut := w.front.Cut(front.Cut{From: front.Server, When: front.After, Match: func(m front.Message) bool {
+		return m.Type == 'Z' && int64(m.Conn) == w.conn.Load()
+	}})
+	defer cut.Stop()
+	if !w.mark(t) {
+		return
+	}
+	select {
+	case <-cut.Done():
+		w.losses++
+	case <-time.After(patience):
+		t.Fatal("the connection was not cut")
+	}
+}
+
+// loseAmid has the session lose its connection in the midst of a statement.
+func (w *twins) loseAmid(t *rapid.T, sql string) {
+	if w.alone.TxStatus() == 'E' {
+		t.Skip("a failed transaction tells nothing")
+	}
+	if strings.Contains(sql, "nextval") {
+		t.Skip("a replay leaves a gap")
+	}
+	if !w.mark(t) {
+		return
+	}
+	cut := w.front.Cut(front.Cut{
+		From:  rapid.SampledFrom([]front.Side{front.Client, front.Server}).Draw(t, "from"),
+		When:  rapid.SampledFrom([]front.Moment{front.Before, front.After}).Draw(t, "when"),
+		N:     rapid.IntRange(1, 8).Draw(t, "message"),
+		Match: func(m front.Message) bool { return int64(m.Conn) == w.conn.Load() },
+	})
+	w.say(t, sql)
+	if !cut.Stop() {
+		w.losses++
+	}
+}
+
+// mark learns which connection is the session's.
+func (w *twins) mark(t *rapid.T) bool {
+	const mark = "/* mark */"
 	spy := w.front.Cut(front.Cut{From: front.Client, Match: func(m front.Message) bool {
 		if m.Type == 'Q' && bytes.Contains(m.Body, []byte(mark)) {
 			w.conn.Store(int64(m.Conn))
@@ -263,28 +319,13 @@ func (w *twins) lose(t *rapid.T) {
 		return false
 	}})
 	defer spy.Stop()
-	cut := w.front.Cut(front.Cut{From: front.Server, When: front.After, Match: func(m front.Message) bool {
-		return m.Type == 'Z' && int64(m.Conn) == w.conn.Load()
-	}})
-	defer cut.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if !w.both(t, "the last", func(ctx context.Context, c *pgconn.PgConn) string {
+	return w.both(t, "mark", func(ctx context.Context, c *pgconn.PgConn) string {
 		sql := "select 1"
 		if c == w.lost {
 			sql += mark
 		}
 		return show(c.Exec(ctx, sql).ReadAll())
-	}) {
-		return
-	}
-	select {
-	case <-cut.Done():
-		w.losses++
-	case <-ctx.Done():
-		t.Fatal("the connection was not cut")
-	}
-	time.Sleep(time.Millisecond)
+	})
 }
 
 // show is all that a client can tell of an answer. An error ends with an exclamation mark.
