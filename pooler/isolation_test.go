@@ -16,19 +16,19 @@ import (
 	"github.com/fairlead-go/fairlead/pooler"
 )
 
-// twins are two sessions that are told the same: one through a pool of a single connection, which others use too, one over a
+// pair is two sessions that are told the same: one through a pool of a single connection, which others use too, one over a
 // connection of its own to a database like it. What they answer is compared.
-type twins struct {
+type pair struct {
 	pooled, alone *pgconn.PgConn
 	heard         map[*pgconn.PgConn][]string // notifications since the last look
 	holds         map[string]bool             // what keeps the pooled one on the connection
 	prepared      map[string]bool
 }
 
-func (w *twins) busy() bool { return w.alone.TxStatus() != 'I' || len(w.holds) > 0 }
+func (w *pair) busy() bool { return w.alone.TxStatus() != 'I' || len(w.holds) > 0 }
 
 // both runs something on both sides and compares what came of it.
-func (w *twins) both(t *rapid.T, what string, do func(ctx context.Context, c *pgconn.PgConn) string) string {
+func (w *pair) both(t *rapid.T, what string, do func(ctx context.Context, c *pgconn.PgConn) string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	want := do(ctx, w.alone)
@@ -42,14 +42,14 @@ func (w *twins) both(t *rapid.T, what string, do func(ctx context.Context, c *pg
 	return got
 }
 
-func (w *twins) query(t *rapid.T, sql string) string {
+func (w *pair) query(t *rapid.T, sql string) string {
 	return w.both(t, sql, func(ctx context.Context, c *pgconn.PgConn) string {
 		return show(c.Exec(ctx, sql).ReadAll())
 	})
 }
 
 // open connects one of the two.
-func (w *twins) open(ctx context.Context, t *rapid.T, dsn string) *pgconn.PgConn {
+func (w *pair) open(ctx context.Context, t *rapid.T, dsn string) *pgconn.PgConn {
 	cfg, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func (w *twins) open(ctx context.Context, t *rapid.T, dsn string) *pgconn.PgConn
 }
 
 // hear compares all notifications that were sent so far. That which is sent last comes last.
-func (w *twins) hear(t *rapid.T) {
+func (w *pair) hear(t *rapid.T) {
 	w.query(t, "listen last")
 	w.query(t, "notify last")
 	w.both(t, "notifications", func(ctx context.Context, c *pgconn.PgConn) string {
@@ -178,9 +178,9 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		unclean := s.Stats().Unclean
-		sessions := make([]*twins, 3)
+		sessions := make([]*pair, 3)
 		for i := range sessions {
-			w := &twins{holds: map[string]bool{}, prepared: map[string]bool{}, heard: make(map[*pgconn.PgConn][]string)}
+			w := &pair{holds: map[string]bool{}, prepared: map[string]bool{}, heard: make(map[*pgconn.PgConn][]string)}
 			suffix := ""
 			if i == 2 {
 				suffix = "&application_name=three&options=-c%20work_mem%3D7MB"
@@ -191,7 +191,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 			defer w.pooled.Close(ctx)
 			sessions[i] = w
 		}
-		one := func(t *rapid.T, f func(t *rapid.T, w *twins)) {
+		one := func(t *rapid.T, f func(t *rapid.T, w *pair)) {
 			i := rapid.IntRange(0, len(sessions)-1).Draw(t, "client")
 			for j, other := range sessions {
 				if other.busy() {
@@ -209,9 +209,9 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 		// A literal that DateStyle reads is read anew when a statement is prepared on another connection: see the limits in
 		// docs/pooler.md. Without a name it is not kept for that.
 		keptTexts, texts := rapid.SampledFrom(kept), rapid.SampledFrom(append(kept, "select '02/03/2004'::date, $1::text"))
-		acts := map[string]func(*rapid.T, *twins){
-			"look": func(t *rapid.T, w *twins) { w.query(t, lookAtSettings) },
-			"set": func(t *rapid.T, w *twins) {
+		acts := map[string]func(*rapid.T, *pair){
+			"look": func(t *rapid.T, w *pair) { w.query(t, lookAtSettings) },
+			"set": func(t *rapid.T, w *pair) {
 				sql := rapid.SampledFrom([]string{
 					"set application_name = 'x'", "set application_name to 'it''s'", "set search_path = s1", "set search_path = s2, public", "set local search_path = s2",
 					"set work_mem = '5MB'", "set local work_mem = '6MB'", "set datestyle = 'ISO, DMY'", "set time zone 'Asia/Tokyo'", "select set_config('app.tenant', 'a', false)",
@@ -225,16 +225,16 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 				}
 				w.query(t, sql)
 			},
-			"transaction": func(t *rapid.T, w *twins) {
+			"transaction": func(t *rapid.T, w *pair) {
 				w.query(t, rapid.SampledFrom([]string{
 					"begin", "commit", "rollback", "savepoint a", "rollback to a", "release a", "select 1/0", "begin; select 1", "commit and chain",
 				}).Draw(t, "sql"))
 			},
-			"discard": func(t *rapid.T, w *twins) {
+			"discard": func(t *rapid.T, w *pair) {
 				sql := rapid.SampledFrom([]string{"discard all", "deallocate all", "discard plans", "discard temp", "discard sequences"}).Draw(t, "sql")
 				w.query(t, sql)
 			},
-			"prepare": func(t *rapid.T, w *twins) {
+			"prepare": func(t *rapid.T, w *pair) {
 				name, sql := names.Draw(t, "name"), keptTexts.Draw(t, "text")
 				w.both(t, "prepare "+name+": "+sql, func(ctx context.Context, c *pgconn.PgConn) string {
 					d, err := c.Prepare(ctx, name, sql, nil)
@@ -248,7 +248,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return b.String()
 				})
 			},
-			"execute": func(t *rapid.T, w *twins) {
+			"execute": func(t *rapid.T, w *pair) {
 				name := names.Draw(t, "name")
 				w.both(t, "execute "+name, func(ctx context.Context, c *pgconn.PgConn) string {
 					var b strings.Builder
@@ -256,7 +256,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return b.String()
 				})
 			},
-			"close": func(t *rapid.T, w *twins) {
+			"close": func(t *rapid.T, w *pair) {
 				name := names.Draw(t, "name")
 				w.both(t, "close "+name, func(ctx context.Context, c *pgconn.PgConn) string {
 					var b strings.Builder
@@ -264,7 +264,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return b.String()
 				})
 			},
-			"unnamed": func(t *rapid.T, w *twins) {
+			"unnamed": func(t *rapid.T, w *pair) {
 				sql := texts.Draw(t, "text")
 				w.both(t, sql, func(ctx context.Context, c *pgconn.PgConn) string {
 					var b strings.Builder
@@ -272,7 +272,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return b.String()
 				})
 			},
-			"pipeline": func(t *rapid.T, w *twins) {
+			"pipeline": func(t *rapid.T, w *pair) {
 				first, second := texts.Draw(t, "first"), texts.Draw(t, "second")
 				name := names.Draw(t, "name")
 				w.both(t, "pipeline "+name+": "+first+"; "+second, func(ctx context.Context, c *pgconn.PgConn) string {
@@ -283,7 +283,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return show(c.ExecBatch(ctx, &b).ReadAll())
 				})
 			},
-			"pipeline of segments": func(t *rapid.T, w *twins) {
+			"pipeline of segments": func(t *rapid.T, w *pair) {
 				if w.alone.TxStatus() == 'E' {
 					return // pgx ends a pipeline differently there
 				}
@@ -323,14 +323,14 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					return b.String()
 				})
 			},
-			"SQL's own statements": func(t *rapid.T, w *twins) {
+			"SQL's own statements": func(t *rapid.T, w *pair) {
 				w.query(t, rapid.SampledFrom([]string{
 					"prepare p as select 'sql', current_setting('work_mem')", "execute p", "execute p('x')", "deallocate p", `execute "Q r"('y')`, `deallocate "Q r"`,
 					"prepare q(text) as select $1 || 'sql'", "execute q('z')", "deallocate prepare q",
 					"deallocate all; prepare p as select 'again'; execute p",
 				}).Draw(t, "sql"))
 			},
-			"temporary": func(t *rapid.T, w *twins) {
+			"temporary": func(t *rapid.T, w *pair) {
 				w.query(t, rapid.SampledFrom([]string{
 					"create temp table tt (a int); insert into tt values (1)", "drop table tt", "select a from tt", "select 7 as a into temp tt",
 					"create temp table tt on commit drop as select 1 as a", "insert into tt values (2)",
@@ -341,7 +341,7 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					delete(w.holds, "temp")
 				}
 			},
-			"locks": func(t *rapid.T, w *twins) {
+			"locks": func(t *rapid.T, w *pair) {
 				w.both(t, "lock", func(ctx context.Context, c *pgconn.PgConn) string {
 					var b strings.Builder
 					showResult(&b, c.ExecParams(ctx, "select pg_advisory_lock(length($1)) is null", [][]byte{[]byte("l")}, nil, nil, nil).Read())
@@ -354,35 +354,35 @@ func TestSessionsNeverSeeEachOther(t *testing.T) {
 					w.holds["lock"] = true
 				}
 			},
-			"unlock": func(t *rapid.T, w *twins) {
+			"unlock": func(t *rapid.T, w *pair) {
 				w.query(t, "select pg_advisory_unlock_all()")
 				if w.alone.TxStatus() == 'I' {
 					delete(w.holds, "lock")
 				}
 			},
-			"cursors": func(t *rapid.T, w *twins) {
+			"cursors": func(t *rapid.T, w *pair) {
 				w.query(t, "declare hc cursor with hold for select 1")
 				w.query(t, "fetch hc")
 				w.query(t, "close hc")
 			},
-			"listen": func(t *rapid.T, w *twins) {
+			"listen": func(t *rapid.T, w *pair) {
 				w.query(t, rapid.SampledFrom([]string{
 					"listen a", "listen b", "unlisten a", "unlisten *", "listen a; listen b; select 1", "listen b; select 1/0", "unlisten a; listen a",
 					"begin; listen a; commit", "begin; listen b; unlisten a; rollback", "begin; savepoint x; listen b; rollback to x; listen a; commit",
 				}).Draw(t, "sql"))
 			},
-			"notify": func(t *rapid.T, w *twins) {
+			"notify": func(t *rapid.T, w *pair) {
 				notified++
 				w.query(t, fmt.Sprintf(rapid.SampledFrom([]string{
 					"notify a, '%d'", "select pg_notify('b', '%d')", "begin; notify a, '%[1]d'; notify b, '%[1]d'; commit", "begin; notify a, '%d'; rollback",
 				}).Draw(t, "sql"), notified))
 			},
-			"hear": func(t *rapid.T, w *twins) {
+			"hear": func(t *rapid.T, w *pair) {
 				if w.alone.TxStatus() == 'I' {
 					w.hear(t)
 				}
 			},
-			"work": func(t *rapid.T, w *twins) {
+			"work": func(t *rapid.T, w *pair) {
 				w.query(t, rapid.SampledFrom([]string{
 					"insert into shared_t(v) values (1)", "select count(*) from shared_t", "select nextval('sq')", "select * from t", "copy (select 1) to stdout",
 					"notify a", "select 1; select 2; select no_such", "", "show search_path",
