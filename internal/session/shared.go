@@ -409,11 +409,21 @@ func (s *Session) lacks(p []byte, unit uint64) (list []*Statement) {
 		made[string(name)] = true
 		list = append(list, st)
 	}
+	own := func(text []byte) {
+		for _, st := range s.ownLacking(text, unit) {
+			if !slices.ContainsFunc(list, func(other *Statement) bool { return !other.common && other.name == st.name }) {
+				list = append(list, st)
+			}
+		}
+	}
 	look := func(msg []byte) {
 		if msg[0] == wire.Parse || msg[0] == wire.Query {
-			list = append(list, s.ownLacking(wire.Body(msg), unit)...)
+			own(wire.Body(msg))
 		}
 		if name, ok := statementOf(msg); ok && msg[0] != wire.Close {
+			if st := t.named[string(name)]; t.mentioning > 0 && st != nil {
+				own([]byte(st.Text()))
+			}
 			need(name)
 		} else if msg[0] == wire.Parse {
 			if made == nil {

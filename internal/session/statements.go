@@ -327,9 +327,11 @@ func (s *Session) missing(p []byte, unit uint64) []*Statement {
 			}
 			return
 		}
-		if st := t.named[string(name)]; st != nil && st.upstream != t.upstream && st.unit != unit {
+		if st := t.named[string(name)]; st != nil && st.unit != unit {
 			named(st.Parse)
-			list = append(list, st)
+			if st.upstream != t.upstream {
+				list = append(list, st)
+			}
 		}
 	}
 	look := func(msg []byte) {
