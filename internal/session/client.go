@@ -137,7 +137,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			s.segment = segment{}
 			break
 		}
-		s.mention(wire.Body(msg))
+		if m := s.mention(wire.Body(msg)); start < 0 {
+			s.noteTemp(m, wire.Body(msg))
+		}
 		if s.watch() && !s.skipping {
 			s.watchQuery(w, at, msg, start, &o)
 		}
@@ -147,6 +149,10 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 			break
 		}
 		m := s.mention(wire.Body(msg))
+		if start < 0 {
+			_, text := parseParts(msg)
+			s.noteTemp(m, text)
+		}
 		if msg[wire.HeaderLen] == 0 {
 			s.unnamedMentions = m
 		}
@@ -158,7 +164,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		}
 	case wire.Bind:
 		if s.statements.mentioning > 0 || s.unnamedMentions != 0 {
-			s.noteBound(msg)
+			s.noteBound(msg, start)
 		}
 		if s.follow() {
 			s.binding(msg)

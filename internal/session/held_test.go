@@ -248,3 +248,60 @@ func TestATemporaryTableIsMissedHoweverItWasMade(t *testing.T) {
 		}
 	}
 }
+
+func TestATemporaryTableIsMissedWhenTheJournalIsFull(t *testing.T) {
+	for sql, held := range map[string]bool{
+		"create temp table a (b int)":                    true,
+		"create temp table a as select 1":                true,
+		"create temp table a on commit drop as select 1": false,
+		"create table a (b int)":                         false,
+		"select temp from a":                             false,
+		"create temp table a on commit drop as select 1; create temp table b as select 1": true,
+	} {
+		for name, msgs := range map[string][]pgproto3.FrontendMessage{
+			"simple":   {query(sql)},
+			"extended": extended(sql),
+			"prepared": {&pgproto3.Bind{PreparedStatement: "p"}, &pgproto3.Execute{}, &pgproto3.Sync{}},
+		} {
+			if name != "simple" && strings.Contains(sql, ";") {
+				continue
+			}
+			s := New(Full, 20)
+			s.Adopt(map[string]string{"standard_conforming_strings": "on"})
+			if name == "prepared" {
+				client(t, s, &pgproto3.Parse{Name: "p", Query: sql}, &pgproto3.Sync{})
+				server(t, s, &pgproto3.ParseComplete{}, ready('I'))
+			}
+			client(t, s, query("begin"))
+			server(t, s, tag("BEGIN"), ready('T'))
+			client(t, s, query("insert into t values ('"+strings.Repeat("x", 200)+"')"))
+			server(t, s, tag("INSERT 0 1"), ready('T'))
+			client(t, s, msgs...)
+			for _, m := range msgs {
+				switch m.(type) {
+				case *pgproto3.Parse:
+					server(t, s, &pgproto3.ParseComplete{})
+				case *pgproto3.Bind:
+					server(t, s, &pgproto3.BindComplete{})
+				case *pgproto3.Describe:
+					server(t, s, &pgproto3.NoData{})
+				case *pgproto3.Query, *pgproto3.Execute:
+					text := "SELECT 1"
+					if strings.Contains(sql, "(b int)") {
+						text = "CREATE TABLE"
+					}
+					for range strings.Count(sql, ";") + 1 {
+						server(t, s, tag(text))
+					}
+				}
+			}
+			server(t, s, ready('T'))
+			client(t, s, query("commit"))
+			server(t, s, tag("COMMIT"), ready('I'))
+			s.Lost("gone")
+			if got := next(t, s); strings.Contains(got, "temporary tables") != held || strings.Contains(got, "set_config") {
+				t.Errorf("%s, %s: the statement behind the loss gets %q", sql, name, got)
+			}
+		}
+	}
+}

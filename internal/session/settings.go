@@ -269,8 +269,10 @@ func (s *Session) command(head byte, tag []byte) {
 		s.rolledBack(sql)
 		return
 	}
-	if sql == "" {
-		s.state |= stateSettings // the unit outgrew the journal
+	if sql == "" { // the unit outgrew the journal
+		if made := string(word) == "SELECT" || string(word) == "CREATE"; !made || s.callsSetConfig() {
+			s.state |= stateSettings
+		}
 		return
 	}
 	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) ||

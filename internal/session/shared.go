@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -193,7 +194,7 @@ func (s *Session) note(m sqltext.StateMask) {
 }
 
 // noteBound takes in what the statement of a Bind mentions: it may have been prepared in another unit, or on another server.
-func (s *Session) noteBound(msg []byte) {
+func (s *Session) noteBound(msg []byte, start int) {
 	name, ok := statementOf(msg)
 	switch {
 	case !ok:
@@ -202,7 +203,24 @@ func (s *Session) noteBound(msg []byte) {
 	case s.statements.mentioning > 0:
 		if st := s.statements.named[string(name)]; st != nil {
 			s.note(st.mentions)
+			if start < 0 {
+				s.noteTemp(st.mentions, []byte(st.Text()))
+			}
 		}
+	}
+}
+
+// noteTemp takes in a text that will not be there any more when its answer comes: the journal does not have it.
+func (s *Session) noteTemp(m sqltext.StateMask, text []byte) {
+	if m&sqltext.StateTemp == 0 {
+		return
+	}
+	list, err := sqltext.Split(string(bytes.TrimSuffix(text, []byte{0})), s.options())
+	if err != nil {
+		return // the server refuses it
+	}
+	for _, st := range list {
+		s.makesTemp(st.Text)
 	}
 }
 
