@@ -304,16 +304,39 @@ func (s *Session) keepTail(p []byte, out *Out) {
 	due := s.due
 	s.request(&w, 0, p, -1, out)
 	s.dueAtEnd, s.due = s.due, due
+	if s.skipText = s.skipText[:0]; p[0] == wire.Query || p[0] == wire.Parse {
+		s.skipText = append(s.skipText, p[len(p)-longestMention:]...)
+	}
 	if len(out.Body) > 0 {
 		out.Head = append(out.Head, out.Body...)
 	}
 	out.Body = w.finish(len(p))
 }
 
+// longestMention bounds, in bytes, the words that mentions are looked for by.
+const longestMention = 32
+
+// mentionRest takes in what the rest of a large statement mentions.
+func (s *Session) mentionRest(p []byte) {
+	if len(s.skipText) == 0 {
+		return
+	}
+	m := sqltext.MentionsState(p) | sqltext.MentionsState(append(s.skipText, p[:min(len(p), longestMention)]...))
+	s.skipText = append(s.skipText, p[max(0, len(p)-longestMention):]...)
+	s.skipText = append(s.skipText[:0], s.skipText[len(s.skipText)-longestMention:]...)
+	s.note(m)
+	if n := len(s.large); n > 0 && s.large[n-1] != nil {
+		if s.large[n-1].mentions |= m; s.large[n-1].name == "" {
+			s.unnamedMentions |= m
+		}
+	}
+}
+
 // clientPieces is Client when a message came in pieces.
 func (s *Session) clientPieces(p []byte) (out Out) {
 	if s.skipBody > 0 {
 		n := min(s.skipBody, len(p))
+		s.mentionRest(p[:n])
 		if s.skipBody -= n; s.skipBody == 0 {
 			s.due = max(s.due, s.dueAtEnd)
 		}

@@ -305,3 +305,25 @@ func TestATemporaryTableIsMissedWhenTheJournalIsFull(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRestOfALargeStatementIsLookedAt(t *testing.T) {
+	const want = "session-level advisory locks"
+	filler := "/* " + strings.Repeat("x", streamFrom+200) + " */"
+	for name, msg := range map[string]pgproto3.FrontendMessage{
+		"a query":              query("select 1; " + filler + "; select pg_advisory_lock(1)"),
+		"a statement":          &pgproto3.Parse{Name: "p", Query: "select 1, " + filler + " pg_advisory_lock(1)"},
+		"an unnamed statement": &pgproto3.Parse{Query: "select 1, " + filler + " pg_advisory_lock(1)"},
+	} {
+		b := fe(t, msg)
+		for _, at := range []int{len(b) - 10, len(b) - 22, len(b) - 30, len(b) - 60} {
+			s := idle(t)
+			for _, piece := range [][]byte{b[:streamFrom+10], b[streamFrom+10 : at], b[at : at+5], b[at+5:]} {
+				s.Client(piece)
+				s.Sent()
+			}
+			if s.held() != want {
+				t.Errorf("%s, in pieces around %d bytes before its end: the session holds %q", name, len(b)-at, s.held())
+			}
+		}
+	}
+}

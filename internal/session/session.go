@@ -70,6 +70,7 @@ type Session struct {
 	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
 	tail      []byte // an incomplete client message
 	skipBody  int    // bytes of a large message's body still to come, already decided on
+	skipText  []byte // the last bytes of the text that went before them; empty if they are none
 	dropBody  bool   // they are of no use any more: their upstream was lost
 
 	open       bool   // the client has begun a segment of the extended protocol, and not sent its Sync
