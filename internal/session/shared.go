@@ -439,7 +439,7 @@ func (s *Session) lacks(p []byte, unit uint64) (list []*Statement) {
 			own(wire.Body(msg))
 		}
 		if name, ok := statementOf(msg); ok && msg[0] != wire.Close {
-			if st := t.named[string(name)]; t.mentioning > 0 && st != nil {
+			if st := t.named[string(name)]; st != nil && st.mentions&ownMentions != 0 {
 				own([]byte(st.Text()))
 			}
 			need(name)
@@ -494,11 +494,14 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, common: true, Replace: there}
 }
 
+// ownMentions are words of what names prepared statements in SQL.
+const ownMentions = sqltext.StateExecute | sqltext.StateDeallocate
+
 // ownLacking lists the statements that SQL's EXECUTE, DEALLOCATE or PREPARE may name and that are not on the upstream under the
 // client's own name.
 func (s *Session) ownLacking(text []byte, unit uint64) (list []*Statement) {
 	if len(s.statements.named) == 0 ||
-		sqltext.MentionsState(text)&(sqltext.StateExecute|sqltext.StateDeallocate) == 0 {
+		sqltext.MentionsState(text)&ownMentions == 0 {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.statements.named)) {
