@@ -157,8 +157,11 @@ func (c *Cluster) restart(ctx context.Context, in *Instance) error {
 	return c.changed(ctx, "restart", in)
 }
 
+// ErrNoBackend is CrashBackend's error for a server process that the instance does not have, or not any more.
+var ErrNoBackend = errors.New("it has no such process")
+
 // CrashBackend kills one server process (SIGKILL) of an instance, by the number that pg_backend_pid() has. PostgreSQL ends
-// all other sessions then, and recovers as from a crash, all within the same server.
+// all other sessions then, and recovers as from a crash, all within the same server. The error is ErrNoBackend if there is none.
 func (c *Cluster) CrashBackend(ctx context.Context, in *Instance, pid int) error {
 	return c.change(ctx, "crash a backend of", in, func(ctx context.Context, p *process) error {
 		children, err := childrenOf(p.pid)
@@ -166,7 +169,7 @@ func (c *Cluster) CrashBackend(ctx context.Context, in *Instance, pid int) error
 			return err
 		}
 		if !slices.Contains(children, pid) {
-			return fmt.Errorf("it has no process %d", pid)
+			return fmt.Errorf("%w: %d", ErrNoBackend, pid)
 		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("kill process %d: %w", pid, err)

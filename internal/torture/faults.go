@@ -185,7 +185,9 @@ func (w *world) backend(ctx context.Context, do func(context.Context, *world, in
 			return fmt.Errorf("choose a server process: %w", err)
 		}
 		if pid != 0 {
-			return do(ctx, w, pid)
+			if err := do(ctx, w, pid); !errors.Is(err, rdstest.ErrNoBackend) {
+				return err // else it has ended meanwhile
+			}
 		}
 		if err := w.pause(ctx, 50*time.Millisecond); err != nil {
 			return err
