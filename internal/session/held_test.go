@@ -327,3 +327,42 @@ func TestTheRestOfALargeStatementIsLookedAt(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEmptyStringIsAnsweredOnce(t *testing.T) {
+	for _, c := range []struct {
+		name, sql, want string
+	}{
+		{"between transactions", "", ""},
+		{"in a transaction that can be replayed", "insert into t values (1)", ""},
+		{"in one that cannot", "select pg_advisory_lock(1)", "ZT"},
+	} {
+		s := marking(t)
+		status := byte('I')
+		if c.sql != "" {
+			status = 'T'
+			run(t, s, c.sql, "SELECT 1")
+			client(t, s, query("begin"))
+			server(t, s, tag("BEGIN"), ready(status))
+			client(t, s, query("insert into t values (1)"))
+			server(t, s, tag("INSERT 0 1"), ready(status))
+		}
+		client(t, s, query(""))
+		if got, _ := server(t, s, &pgproto3.EmptyQueryResponse{}); got != "I" {
+			t.Fatalf("%s: the client got %q", c.name, got)
+		}
+		v, _ := s.Lost("gone")
+		got := words(t, s.TakeOut())
+		if got != c.want || (v == Replay) != (c.want == "") {
+			t.Errorf("%s: verdict %v, and the client got %q, want %q", c.name, v, got, c.want)
+		}
+	}
+}
+
+func TestAStringThatIsNotKnownIsNotAllAnswered(t *testing.T) {
+	s := New(Full, 20)
+	s.Adopt(map[string]string{"standard_conforming_strings": "on"})
+	client(t, s, query("insert into t values (1); insert into t values (2)"))
+	server(t, s, tag("INSERT 0 1"))
+	s.Lost("gone")
+	expectWords(t, "the loss", words(t, s.TakeOut()), "ERROR 08007 ZI")
+}

@@ -554,9 +554,18 @@ func (s *Session) finished(status byte, cause string) {
 // sound reports whether the unit could be replayed if it must.
 func (s *Session) sound() bool { return s.mode == Full && s.replays < maxReplays && s.repeatable() }
 
-// allAnswered reports whether all statements of a Query have completed and only its ReadyForQuery is missing.
+// allAnswered reports whether all statements of a Query have completed and only its ReadyForQuery is missing. An empty string has one
+// answer, too.
 func (s *Session) allAnswered(o op) bool {
-	return o.kind == wire.Query && o.flags&flagWrapped == 0 && o.commands > 0 && int(o.commands) == s.statementCount(o)
+	if o.kind != wire.Query || o.flags&flagWrapped != 0 || o.commands == 0 {
+		return false
+	}
+	n, known := 0, true
+	s.statementsOf(o, func(sql string) {
+		n++
+		known = known && sql != unknownStatement
+	})
+	return known && int(o.commands) == max(1, n)
 }
 
 func (s *Session) statementCount(o op) (n int) {

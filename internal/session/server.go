@@ -343,8 +343,11 @@ func (s *Session) take(kind byte, msg []byte) Event {
 		s.commandComplete(head, wire.Body(msg))
 	case wire.EmptyQueryResponse, wire.PortalSuspended:
 		s.unitChanged = s.unitChanged || kind == wire.PortalSuspended // a RETURNING has changed all of its rows by now
-		if head == wire.Execute {
+		switch head {
+		case wire.Execute:
 			s.pop()
+		case wire.Query:
+			s.queue[s.head].commands++ // it is all that an empty string is answered with
 		}
 	case wire.CopyInResponse, wire.CopyBothResponse:
 		s.dropSyncs()

@@ -5,16 +5,18 @@
 //	w := &twins.Twins{Front: cluster.Writer().Front()}
 //	err := twins.Prepare(ctx, admin)
 //	...
-//	rapid.Check(t, func(t *rapid.T) { w.Talk(t, lost, alone) })
+//	twins.Check(t, func(t *rapid.T) { w.Talk(t, lost, alone) })
 package twins
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +49,20 @@ type Twins struct {
 	lost, alone *pgconn.PgConn
 	conn        atomic.Int64      // number of the connection that lost has
 	names       map[string]string // of prepared statements, by their texts
+}
+
+// Check is rapid.Check with the same programs each time, so that what was found elsewhere does not stop somebody's change; with
+// -rapid.checks or -rapid.seed it looks for more.
+func Check(t *testing.T, program func(*rapid.T)) {
+	t.Helper()
+	seed := flag.Lookup("rapid.seed")
+	asked := seed.Value.String() != "0"
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		_ = seed.Value.Set("1")
+		defer func() { _ = seed.Value.Set("0") }()
+	}
+	rapid.Check(t, program)
 }
 
 // Talk tells two sessions, of the databases that Prepare has made, the statements of a program that t draws.
