@@ -25,7 +25,7 @@ func TestWhatIsLostIsTold(t *testing.T) {
 	must(t, err)
 
 	w := &twins.Twins{Front: c.Writer().Front()}
-	rapid.Check(t, func(t *rapid.T) {
+	twins.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		lost, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 		if err != nil {

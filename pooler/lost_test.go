@@ -29,7 +29,7 @@ func TestWhatAPooledSessionLosesIsTold(t *testing.T) {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	})
 	w := &twins.Twins{Front: c.Writer().Front(), Relayed: true}
-	rapid.Check(t, func(t *rapid.T) {
+	twins.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		lost, err := pgconn.Connect(ctx, in(url(c, addr), twins.Lost))
 		if err != nil {

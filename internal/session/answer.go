@@ -40,7 +40,6 @@ type local struct {
 // answerFrom makes the session answer itself, beginning with the problem.
 func (s *Session) answerFrom(p *Problem) {
 	s.local = local{on: true, cause: p}
-	s.told(p)
 }
 
 // answer answers one message of the client's.
@@ -118,13 +117,15 @@ func (s *Session) answerReady() {
 	}
 	s.emit(&pgproto3.ReadyForQuery{TxStatus: s.status})
 	if s.status == wire.StatusIdle {
+		next := s.local.cause
+		if next == nil || s.local.reported {
+			next, s.owed = s.owed, nil
+		}
 		s.local = local{}
 		s.settings.rollback()
 		s.endUnit()
-		if s.owed != nil {
-			p := s.owed
-			s.owed = nil
-			s.answerFrom(p)
+		if next != nil {
+			s.answerFrom(next)
 		}
 	}
 }

@@ -366,3 +366,62 @@ func TestAStringThatIsNotKnownIsNotAllAnswered(t *testing.T) {
 	s.Lost("gone")
 	expectWords(t, "the loss", words(t, s.TakeOut()), "ERROR 08007 ZI")
 }
+
+func TestStateThatWentDownWithATransactionIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails bool
+		then  []pgproto3.FrontendMessage
+		want  string // before the statement that is told
+	}{
+		"rolled back at once":              {false, []pgproto3.FrontendMessage{query("rollback")}, "ROLLBACK ZI"},
+		"failed, then rolled back":         {true, []pgproto3.FrontendMessage{query("rollback")}, "ZE ROLLBACK ZI"},
+		"failed, rolled back by extended":  {true, extended("rollback"), "ZE 1 2 n ROLLBACK ZI"},
+		"failed, refused, and rolled back": {true, []pgproto3.FrontendMessage{query("select 1"), query("rollback")}, "ZE ERROR 25P02 ZE ROLLBACK ZI"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := marking(t)
+			run(t, s, "select pg_advisory_lock(1)", "SELECT 1")
+			client(t, s, query("begin"))
+			server(t, s, tag("BEGIN"), ready('T'))
+			if c.fails {
+				client(t, s, query("select 1/0"))
+				server(t, s, &pgproto3.ErrorResponse{Severity: "ERROR", Code: "22012"})
+			}
+			s.Lost("gone")
+			client(t, s, c.then...)
+			expectWords(t, "the end", words(t, s.TakeOut()), c.want)
+			if got := next(t, s); !strings.Contains(got, CodeStateLost) || !strings.Contains(got, "advisory") {
+				t.Errorf("the next statement gets %q", got)
+			}
+			if again := next(t, s); again != "" {
+				t.Errorf("and the one after it %q", again)
+			}
+		})
+	}
+	t.Run("once", func(t *testing.T) {
+		s := marking(t)
+		run(t, s, "select pg_advisory_lock(1)", "SELECT 1")
+		client(t, s, query("begin"))
+		server(t, s, tag("BEGIN"), ready('T'))
+		s.Lost("gone")
+		client(t, s, query("select 1"))
+		if got := string(s.TakeOut()); !strings.Contains(got, CodeSerialization) || !strings.Contains(got, "advisory") {
+			t.Errorf("the transaction gets %q", got)
+		}
+		client(t, s, query("rollback"))
+		s.TakeOut()
+		if again := next(t, s); again != "" {
+			t.Errorf("the one behind the transaction gets %q", again)
+		}
+	})
+	t.Run("by a statement", func(t *testing.T) {
+		s := marking(t)
+		run(t, s, "select pg_advisory_lock(1)", "SELECT 1")
+		s.Lost("gone")
+		client(t, s, query(""), &pgproto3.Sync{})
+		expectWords(t, "what is no statement", words(t, s.TakeOut()), "I ZI ZI")
+		if got := next(t, s); !strings.Contains(got, CodeStateLost) {
+			t.Errorf("the first statement gets %q", got)
+		}
+	})
+}

@@ -67,7 +67,7 @@ func (s *Session) reportHeld(v Verdict, r Reason) (Verdict, Reason) {
 	p := stateLost(held, s.cause)
 	s.forgetState()
 	if s.local.on {
-		s.owed = p
+		s.owed, s.owedState = p, held
 		return v, r
 	}
 	s.answerFrom(p)

@@ -133,9 +133,10 @@ type Session struct {
 	pid      uint32 // of the upstream
 	shownPID uint32 // that the client was given
 
-	local local    // the session answers itself
-	owed  *Problem // what the first statement behind that is answered with
-	out   []byte   // messages for the client that no server sent
+	local     local    // the session answers itself
+	owed      *Problem // what the first statement behind that is answered with, unless the state that it names was told before
+	owedState string
+	out       []byte // messages for the client that no server sent
 
 	inBlock         bool       // behind what was answered the server is in a transaction block
 	inError         bool       // which has failed

@@ -69,8 +69,11 @@ func heldIn(state sqltext.StateMask) string {
 
 // told notes that a problem that the client gets names the state that was lost.
 func (s *Session) told(p *Problem) {
-	if held := s.held(); held != "" && p != nil && strings.Contains(p.Message+p.Detail, held) {
+	if held := s.held(); held != "" && strings.Contains(p.Message+p.Detail, held) {
 		s.forgetState()
+	}
+	if s.owed != nil && strings.Contains(p.Message+p.Detail, s.owedState) {
+		s.owed = nil
 	}
 }
 
