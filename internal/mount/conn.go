@@ -118,13 +118,15 @@ func newConn(p *Pool, id uint64) *Conn {
 	return m
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. Where upstreams are lent, it returns 0 and no error if what it was called for has come to nothing that the
+// client is told: whoever asks [Conn.Due] has to ask again.
 func (m *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	resumed := false
 	for {
 		switch {
 		case len(m.pend) > 0:
@@ -154,6 +156,8 @@ func (m *Conn) Read(p []byte) (int, error) {
 			if err := m.wait(reads); err != nil {
 				return 0, err
 			}
+		case resumed && !m.handsOver() && !m.due():
+			return 0, nil
 		case m.up == nil && !m.owes():
 			// An idle session needs no upstream until its next Write.
 			if err := m.wait(reads); err != nil {
@@ -163,6 +167,7 @@ func (m *Conn) Read(p []byte) (int, error) {
 			if err := m.resume(reads); err != nil {
 				return 0, err
 			}
+			resumed = m.pool.lender != nil
 			if m.lent != nil && m.up != nil && !m.gate && m.s.Free() {
 				m.release() // it was needed to decide a commit, and nothing is to come from it
 			}

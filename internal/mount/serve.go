@@ -12,6 +12,10 @@ import (
 func (m *Conn) Due() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.due()
+}
+
+func (m *Conn) due() bool {
 	return m.over() || m.given || m.up == nil && m.owes() || m.more || m.doubt || m.confirm || m.s.Waits() || m.s.Due()
 }
 

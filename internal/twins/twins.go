@@ -2,10 +2,9 @@
 // between two statements and in the midst of one. Whatever it says that the other would not have said, it has to have a reason for:
 // 08006, 40001 or 08007; or 0A000, where a statement has another result by now.
 //
-//	w := &twins.Twins{Front: cluster.Writer().Front()}
-//	err := twins.Prepare(ctx, admin)
+//	err := twins.Prepare(ctx, cluster)
 //	...
-//	twins.Check(t, func(t *rapid.T) { w.Talk(t, lost, alone) })
+//	(&twins.Twins{Front: cluster.Writer().Front(), Lost: connect, Alone: dsn}).Run(t)
 package twins
 
 import (
@@ -24,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/front"
 )
 
@@ -40,20 +40,24 @@ const (
 type Twins struct {
 	// Front is where the connections of the one that loses them pass.
 	Front *front.Front
+	// Lost opens the session that loses its connections, of the database of that name.
+	Lost func(context.Context) (*pgconn.PgConn, error)
+	// Alone is the DSN of the other one's database.
+	Alone string
 	// Relayed says that notifications come from elsewhere than the session's own server process.
 	Relayed bool
 
-	// Said is how many things both were told, Losses how many connections were lost, Told how often the loss was the answer.
-	Said, Losses, Told int
+	said, losses, told int
 
 	lost, alone *pgconn.PgConn
 	conn        atomic.Int64      // number of the connection that lost has
+	hurt        bool              // it may have been lost since both began anew
 	names       map[string]string // of prepared statements, by their texts
 }
 
-// Check is rapid.Check with the same programs each time, so that what was found elsewhere does not stop somebody's change; with
-// -rapid.checks or -rapid.seed it looks for more.
-func Check(t *testing.T, program func(*rapid.T)) {
+// Run has the two talk, for as many programs as -rapid.checks says. They are the same each time, so that what is found elsewhere does not
+// stop somebody's change; with -rapid.checks or -rapid.seed on the command line they are others.
+func (w *Twins) Run(t *testing.T) {
 	t.Helper()
 	seed := flag.Lookup("rapid.seed")
 	asked := seed.Value.String() != "0"
@@ -62,12 +66,25 @@ func Check(t *testing.T, program func(*rapid.T)) {
 		_ = seed.Value.Set("1")
 		defer func() { _ = seed.Value.Set("0") }()
 	}
-	rapid.Check(t, program)
+	rapid.Check(t, w.program)
+	t.Logf("%d statements, %d losses, of which %d were told", w.said, w.losses, w.told)
+	if w.told == 0 || w.told > w.losses*3/4 {
+		t.Errorf("of %d losses %d were told", w.losses, w.told)
+	}
 }
 
-// Talk tells two sessions, of the databases that Prepare has made, the statements of a program that t draws.
-func (w *Twins) Talk(t *rapid.T, lost, alone *pgconn.PgConn) {
-	w.lost, w.alone = lost, alone
+// program has the two talk for a while.
+func (w *Twins) program(t *rapid.T) {
+	ctx := context.Background()
+	var err error
+	if w.lost, err = w.Lost(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.lost.Close(ctx) }()
+	if w.alone, err = pgconn.Connect(ctx, w.Alone); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.alone.Close(ctx) }()
 	w.again(t, "discard all")
 	look := lookAtSession
 	if !w.Relayed {
@@ -141,8 +158,13 @@ var schema = []string{
 	"grant all on schema s1, s2 to public", "grant all on all tables in schema s1, s2, public to public", "grant all on sequence sq to public",
 }
 
-// Prepare makes the two databases, and what is in them.
-func Prepare(ctx context.Context, admin *pgx.Conn) error {
+// Prepare makes the two databases in a cluster, and what is in them.
+func Prepare(ctx context.Context, c *rdstest.Cluster) error {
+	admin, err := c.AdminConn(ctx, c.Writer())
+	if err != nil {
+		return fmt.Errorf("twins: %w", err)
+	}
+	defer func() { _ = admin.Close(ctx) }()
 	for _, sql := range []string{
 		"do $$ begin create role r1; exception when duplicate_object then null; end $$", "grant r1 to app",
 		"create database " + Lost, "create database " + Alone,
@@ -171,7 +193,8 @@ func Prepare(ctx context.Context, admin *pgx.Conn) error {
 
 // again has both begin anew, when only one of them has done what was said. They keep their prepared statements if it was not about those.
 func (w *Twins) again(t *rapid.T, said string) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	anew := []string{
 		"rollback", "reset all; reset role; close all; unlisten *; discard temp; select pg_advisory_unlock_all()", "truncate data; select setval('sq', 1)",
 	}
@@ -192,6 +215,7 @@ func (w *Twins) again(t *rapid.T, said string) {
 			}
 		}
 	}
+	w.hurt = false
 }
 
 // draw takes one of the statements that may be said now.
@@ -248,15 +272,13 @@ func (w *Twins) query(t *rapid.T, sql string) bool {
 func (w *Twins) both(t *rapid.T, what string, do func(ctx context.Context, c *pgconn.PgConn) string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	w.Said++
+	w.said++
 	want, got := do(ctx, w.alone), do(ctx, w.lost)
 	t.Logf("%s: %s", what, got)
-	for _, code := range []string{"08006!", "40001!", "08007!", "0A000!"} {
-		if strings.HasSuffix(got, code) {
-			w.Told++
-			w.again(t, what)
-			return false
-		}
+	if got != want && w.hurt && tells(got) {
+		w.told++
+		w.again(t, what)
+		return false
 	}
 	if strings.HasSuffix(got, "!") && strings.HasSuffix(want, "!") &&
 		// A statement that the server refuses to prepare again is missed, in the place of why. A failed transaction may have no server.
@@ -270,6 +292,16 @@ func (w *Twins) both(t *rapid.T, what string, do func(ctx context.Context, c *pg
 		t.Fatalf("%s: status %c, and alone %c", what, a, b)
 	}
 	return !strings.HasSuffix(got, "!")
+}
+
+// tells reports whether an answer says that something was lost.
+func tells(answer string) bool {
+	for _, code := range []string{"08006!", "40001!", "08007!", "0A000!"} {
+		if strings.HasSuffix(answer, code) {
+			return true
+		}
+	}
+	return false
 }
 
 // lose has the session lose its connection when it has answered a statement.
@@ -287,7 +319,8 @@ func (w *Twins) lose(t *rapid.T) {
 	}
 	select {
 	case <-cut.Done():
-		w.Losses++
+		w.losses++
+		w.hurt = true
 	case <-time.After(patience):
 		t.Fatal("the connection was not cut")
 	}
@@ -310,9 +343,11 @@ func (w *Twins) loseAmid(t *rapid.T, sql string) {
 		N:     rapid.IntRange(1, 8).Draw(t, "message"),
 		Match: func(m front.Message) bool { return int64(m.Conn) == w.conn.Load() },
 	})
+	w.hurt = true
 	w.say(t, sql)
 	if !cut.Stop() {
-		w.Losses++
+		w.losses++
+		w.hurt = true
 	}
 }
 
