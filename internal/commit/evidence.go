@@ -122,8 +122,8 @@ func (e *Evidence) readLSN(text []byte) error {
 	id, text, _ := bytes.Cut(text, space)
 	at, text, _ := bytes.Cut(text, space)
 	file, server, whole := bytes.Cut(text, space)
-	xid, strict := uint64(0), string(id) == answerStrict
-	if !strict && string(id) != answerNoXID {
+	xid, serializable := uint64(0), string(id) == answerSerializable
+	if !serializable && string(id) != answerNoXID {
 		var err error
 		if xid, err = strconv.ParseUint(string(id), 10, 64); err != nil {
 			return fmt.Errorf("transaction id: %w", err)
@@ -144,7 +144,7 @@ func (e *Evidence) readLSN(text []byte) error {
 	if e.System == "" || !wholeBoot(e.Boot) {
 		return fmt.Errorf("the server does not tell which one it is: system identifier %q, boot %q", e.System, e.Boot)
 	}
-	e.XID, e.LSN, e.Timeline, e.Serializable = xid, lsn, timeline, strict
+	e.XID, e.LSN, e.Timeline, e.Serializable = xid, lsn, timeline, serializable
 	return nil
 }
 

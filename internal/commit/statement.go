@@ -10,14 +10,14 @@ const Tag = "/* fairlead */ "
 
 // The first words of answers.
 const (
-	answerMarked    = "marked"
-	answerReadOnly  = "readonly"
-	answerRecovery  = "recovery"
-	answerNoXID     = "none" // in the place of the transaction's id
-	answerStrict    = "none,serializable"
-	answerCommitted = "committed"
-	answerAborted   = "aborted"
-	answerElsewhere = "elsewhere"
+	answerMarked       = "marked"
+	answerReadOnly     = "readonly"
+	answerRecovery     = "recovery"
+	answerNoXID        = "none" // in the place of the transaction's id
+	answerSerializable = "none,serializable"
+	answerCommitted    = "committed"
+	answerAborted      = "aborted"
+	answerElsewhere    = "elsewhere"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 	// a connection to it lives, and is asked only once.
 	lsnStatement = Tag + `select case when pg_catalog.pg_is_in_recovery() then '` + answerRecovery + `'` +
 		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text,` +
-		` case when pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.=) 'serializable' then '` + answerStrict + `' else '` + answerNoXID + `' end),` +
+		` case when pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.=) 'serializable' then '` + answerSerializable + `' else '` + answerNoXID + `' end),` +
 		` pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),` +
 		` case when $1::boolean then pg_catalog.concat_ws(' ', ` + system + `, ` + boot + `) end) end`
 )

@@ -80,7 +80,6 @@ type Session struct {
 	copyFailed bool   // the client has given up the COPY of the first outstanding segment
 	copyEnd    uint64 // how many requests had been pushed then
 	copied     bool   // COPY was part of this unit
-	unitSets   bool   // set_config may have been called in this unit
 	confused   bool   // a response came that no request explains
 
 	hash      digest
@@ -276,7 +275,7 @@ func (s *Session) endUnit() {
 	s.copied, s.truncated, s.repeatErrors, s.unitChanged = false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {
-		s.unitSets, s.unitDirty, s.unitMentions = false, false, 0
+		s.unitDirty, s.unitMentions = false, 0
 	}
 	s.statements.endUnit()
 	if s.Busy() {

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -169,59 +168,6 @@ func (s *Session) Pins() string {
 		held += ", "
 	}
 	return held + "LISTEN"
-}
-
-// note takes in what a text that is about to run mentions.
-func (s *Session) note(m sqltext.StateMask) {
-	if m == 0 {
-		return
-	}
-	s.state |= m & heldMask
-	s.unitMentions |= m
-	s.unitSets = s.unitSets || m&sqltext.StateSetConfig != 0
-	if m&sqltext.StateExecute != 0 && s.statements.mentioning > 0 {
-		for _, st := range s.statements.named {
-			s.note(st.mentions &^ sqltext.StateExecute)
-		}
-	}
-	if s.memory == nil {
-		return
-	}
-	s.state |= m & sqltext.StateSequence
-	if m&(sqltext.StateTemp|sqltext.StateAdvisoryLock) != 0 || m&sqltext.StateUndo != 0 && s.state&inspectable != 0 {
-		s.look = true
-	}
-}
-
-// noteBound takes in what the statement of a Bind mentions: it may have been prepared in another unit, or on another server.
-func (s *Session) noteBound(msg []byte, start int) {
-	name, ok := statementOf(msg)
-	switch {
-	case !ok:
-	case len(name) == 0:
-		s.note(s.unnamedMentions)
-	case s.statements.mentioning > 0:
-		if st := s.statements.named[string(name)]; st != nil {
-			s.note(st.mentions)
-			if start < 0 {
-				s.noteTemp(st.mentions, []byte(st.Text()))
-			}
-		}
-	}
-}
-
-// noteTemp takes in a text that will not be there any more when its answer comes: the journal does not have it.
-func (s *Session) noteTemp(m sqltext.StateMask, text []byte) {
-	if m&sqltext.StateTemp == 0 {
-		return
-	}
-	list, err := sqltext.Split(string(bytes.TrimSuffix(text, []byte{0})), s.options())
-	if err != nil {
-		return // the server refuses it
-	}
-	for _, st := range list {
-		s.makesTemp(st.Text)
-	}
 }
 
 // shareParse has a statement of the client's prepared under the name that all sessions use for it. Where the upstream has it,

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -48,6 +49,58 @@ func (s *Session) mention(body []byte) sqltext.StateMask {
 	m := sqltext.MentionsState(body)
 	s.note(m)
 	return m
+}
+
+// note takes in what a text that is about to run mentions.
+func (s *Session) note(m sqltext.StateMask) {
+	if m == 0 {
+		return
+	}
+	s.state |= m & heldMask
+	s.unitMentions |= m
+	if m&sqltext.StateExecute != 0 && s.statements.mentioning > 0 {
+		for _, st := range s.statements.named {
+			s.note(st.mentions &^ sqltext.StateExecute)
+		}
+	}
+	if s.memory == nil {
+		return
+	}
+	s.state |= m & sqltext.StateSequence
+	if m&(sqltext.StateTemp|sqltext.StateAdvisoryLock) != 0 || m&sqltext.StateUndo != 0 && s.state&inspectable != 0 {
+		s.look = true
+	}
+}
+
+// noteBound takes in what the statement of a Bind mentions: it may have been prepared in another unit, or on another server.
+func (s *Session) noteBound(msg []byte, start int) {
+	name, ok := statementOf(msg)
+	switch {
+	case !ok:
+	case len(name) == 0:
+		s.note(s.unnamedMentions)
+	case s.statements.mentioning > 0:
+		if st := s.statements.named[string(name)]; st != nil {
+			s.note(st.mentions)
+			if start < 0 {
+				s.noteTemp(st.mentions, []byte(st.Text()))
+			}
+		}
+	}
+}
+
+// noteTemp takes in a text that will not be there any more when its answer comes: the journal does not have it.
+func (s *Session) noteTemp(m sqltext.StateMask, text []byte) {
+	if m&sqltext.StateTemp == 0 {
+		return
+	}
+	list, err := sqltext.Split(string(bytes.TrimSuffix(text, []byte{0})), s.options())
+	if err != nil {
+		return // the server refuses it
+	}
+	for _, st := range list {
+		s.makesTemp(st.Text)
+	}
 }
 
 // held names the state that the session may hold on its server and that nothing can carry over; empty when there is
@@ -118,9 +171,7 @@ func (s *Session) findObstacle() string {
 func (s *Session) forgetState() { s.state, s.unitState, s.look = 0, 0, false }
 
 // callsSetConfig reports whether a statement that completes now may call set_config.
-func (s *Session) callsSetConfig() bool {
-	return s.unitSets || s.statements.setters > 0 || s.statements.unnamedSets
-}
+func (s *Session) callsSetConfig() bool { return s.unitMentions&sqltext.StateSetConfig != 0 }
 
 // mentionsSetConfig reports whether a statement's text does.
 func mentionsSetConfig(sql string) bool {

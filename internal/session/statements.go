@@ -25,7 +25,6 @@ type Statement struct {
 	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
-	setter      bool   // its text mentions set_config
 	mentions    sqltext.StateMask
 	shared      string // its name on an upstream that sessions share, for the settings of sharedAt
 	sharedAt    uint64
@@ -43,7 +42,7 @@ func newStatement(parse []byte) *Statement {
 	name, _, _ := wire.CString(wire.Body(parse))
 	mentions := sqltext.MentionsState(parse)
 	return &Statement{
-		Parse: bytes.Clone(parse), name: string(name), mentions: mentions, setter: mentions&sqltext.StateSetConfig != 0,
+		Parse: bytes.Clone(parse), name: string(name), mentions: mentions,
 	}
 }
 
@@ -80,12 +79,10 @@ type statements struct {
 	unnamedAt  uint64 // generation that has the unnamed statement
 	missing    int    // named ones that the current upstream does not have
 	unit       uint64
-	setters    int // named ones whose text mentions set_config
 	mentioning int // named ones whose text mentions any state
 
-	unnamedSets bool // the unnamed one does
-	closed      bool // one that stood before this unit is gone: the unit's beginning cannot be restored
-	describe    uint64
+	closed   bool // one that stood before this unit is gone: the unit's beginning cannot be restored
+	describe uint64
 }
 
 func (t *statements) endUnit() {
@@ -105,9 +102,6 @@ func (t *statements) put(st *Statement) {
 	}
 	if old, ok := t.named[st.name]; ok {
 		t.forget(old)
-	}
-	if st.setter {
-		t.setters++
 	}
 	if st.mentions != 0 {
 		t.mentioning++
@@ -141,9 +135,6 @@ func (t *statements) forget(st *Statement) {
 	if st.upstream != t.upstream {
 		t.missing--
 	}
-	if st.setter {
-		t.setters--
-	}
 	if st.mentions != 0 {
 		t.mentioning--
 	}
@@ -169,7 +160,6 @@ func (s *Session) parsed(o op) {
 			s.prepared([]byte(st.name))
 		default:
 			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
-			t.unnamedSets = st.setter
 			t.unnamedSeq++
 			s.prepared(nil)
 		}
@@ -183,7 +173,6 @@ func (s *Session) parsed(o op) {
 	if msg[wire.HeaderLen] == 0 {
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
-		t.unnamedSets = s.unitSets
 		t.unnamedSeq++
 		s.prepared(nil)
 		return

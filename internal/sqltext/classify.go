@@ -1,6 +1,9 @@
 package sqltext
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // simpleKinds are the statements whose first word says it all.
 var simpleKinds = map[string]Kind{
@@ -198,16 +201,11 @@ func classifySelect(stmt string, o Options) Kind {
 	if err != nil {
 		return Unknown
 	}
-	depth := 0
-	for i := range t.list {
+	for i := range t.outside() {
 		switch {
-		case t.is(i, "("):
-			depth++
-		case t.is(i, ")"):
-			depth--
-		case depth == 0 && t.is(i, ";"):
+		case t.is(i, ";"):
 			return Select
-		case depth == 0 && t.isInto(i):
+		case t.isInto(i):
 			if t.intoTemp(i) {
 				return CreateTemp
 			}
@@ -215,6 +213,23 @@ func classifySelect(stmt string, o Options) Kind {
 		}
 	}
 	return Select
+}
+
+// outside goes through the tokens that stand outside parentheses.
+func (t *tokens) outside() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		depth := 0
+		for i := range t.list {
+			switch {
+			case t.is(i, "("):
+				depth++
+			case t.is(i, ")"):
+				depth--
+			case depth == 0 && !yield(i):
+				return
+			}
+		}
+	}
 }
 
 // isInto reports whether the token is the word that is followed by where rows go.

@@ -13,14 +13,8 @@ func MakesTemp(stmt string, o Options) bool {
 		return true
 	}
 	makes := !t.isWord(0, "with")
-	depth := 0
-	for i := range t.list {
+	for i := range t.outside() {
 		switch {
-		case t.is(i, "("):
-			depth++
-		case t.is(i, ")"):
-			depth--
-		case depth > 0:
 		case t.areWords(i, "on", "commit", "drop"):
 			return false
 		case t.isInto(i) && !t.isWord(i-1, "insert", "merge"):
