@@ -319,3 +319,20 @@ func TestHostileClientsHarmNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestANameInUseIsRefusedAfterATextThatWas(t *testing.T) {
+	_, addr := start(t, shared, shared.AddressDSN(shared.Writer()), nil)
+	conn := connect(t, url(shared, addr)).PgConn()
+	ctx := testContext(t)
+	if _, err := conn.Exec(ctx, "select pg_advisory_lock(77)").ReadAll(); err != nil { // it keeps its connection
+		t.Fatal(err)
+	}
+	for i, c := range []struct{ text, code string }{
+		{"select 1", ""}, {"select * from no_such_table", "42P01"}, {"select 1", "42P05"}, {"select 2", "42P05"},
+	} {
+		_, err := conn.Prepare(ctx, "q", c.text, nil)
+		if got := code(err); got != c.code {
+			t.Errorf("%d, %s: %q (%v), want %q", i, c.text, got, err, c.code)
+		}
+	}
+}

@@ -206,14 +206,19 @@ func (s *Session) madeAgain(name []byte) bool {
 	return s.feeding && st != nil && st.unit == s.statements.unit
 }
 
-// collide is a Parse of a name that the client has in use: the server is to have it too, so that it says so.
+// collide is a Parse of a name that the client has in use: the server is to have it too, so that it says so, unless it has more to say
+// against the text.
 func (s *Session) collide(w *pass, at int, msg []byte) {
 	name, _ := parseParts(msg)
 	if s.memory.own[string(name)] == s.id {
 		return
 	}
 	s.memory.own[string(name)] = s.id
-	w.insert(at, msg)
+	inUse := msg
+	if st := s.statements.named[string(name)]; st != nil && st.Parse != nil {
+		inUse = st.Parse
+	}
+	w.insert(at, inUse)
 	s.push(op{kind: opParse, start: -1, end: -1})
 	s.onTheWay = append(s.onTheWay, "")
 }
