@@ -59,8 +59,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Users = maps.Clone(c.Users)
 	for name, u := range c.Users {
 		switch {
-		case u.Password == "" && u.Secret == nil && !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Login == LoginCert }):
-			return c, fmt.Errorf("pooler: user %q has no password", name)
+		case !u.hasPassword() && !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Login != LoginPassword || l.IAMAuth != IAMDisabled }):
+			return c, fmt.Errorf("pooler: user %q has no password, and no listener has another way to log in: give it a password, or a listener login: cert or iam_auth", name)
 		case u.Password != "" && u.Secret != nil:
 			return c, fmt.Errorf("pooler: user %q has a password and a secret: one is enough", name)
 		case u.MaxClients < 0:
@@ -76,6 +76,18 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+func (u User) hasPassword() bool { return u.Password != "" || u.Secret != nil }
+
+// passwords reports whether a password could let anybody in to a cluster.
+func (c *Config) passwords(k *Cluster) bool {
+	for _, u := range c.Users {
+		if u.hasPassword() {
+			return true
+		}
+	}
+	return k.AuthQuery != ""
 }
 
 // complete fills in the defaults.
@@ -218,7 +230,7 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
-	case l.Login == LoginPassword && len(c.Users) == 0 && c.Clusters[l.Cluster].AuthQuery == "" && l.IAMAuth == IAMDisabled:
+	case l.Login == LoginPassword && l.IAMAuth == IAMDisabled && !c.passwords(c.Clusters[l.Cluster]):
 		return errors.New("nobody could log in: users with passwords are needed, an auth_query of the cluster, or iam_auth")
 	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
 		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)

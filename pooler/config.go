@@ -172,7 +172,8 @@ const (
 
 // User is somebody who may log in. His sessions run as the user of the Cluster.
 type User struct {
-	// Password is the user's in plain text, or what PostgreSQL keeps of it in pg_authid (SCRAM-SHA-256$…).
+	// Password is the user's in plain text, or what PostgreSQL keeps of it in pg_authid (SCRAM-SHA-256$…). Without it, and without
+	// Secret, no password lets the user in: LoginCert, LoginTrust and IAM tokens do.
 	Password string
 	// Secret is of AWS Secrets Manager, and has the password in the place of Password, with this user's name. Default nil: Password is it.
 	Secret *awscreds.SecretsConfig

@@ -119,6 +119,9 @@ func (c *client) plainLogin(ctx context.Context, user string, all *logins) error
 	if !ok || len(rest) != 0 {
 		return &problem{"08P01", "invalid password packet"}
 	}
+	if len(password) == 0 {
+		return &denied{"the password is empty"}
+	}
 	if text, ok := strings.CutPrefix(string(password), awscreds.STSPrefix); ok {
 		return all.roles[c.listener.Cluster].login(ctx, user, text)
 	}

@@ -217,15 +217,14 @@ func (q *authQuery) read(ctx context.Context, user string) (a answer, valid time
 		a.why = fmt.Sprintf("the role may not become the user that sessions run as: GRANT %s TO it, if it may come in", q.sessionUser())
 	case password == "":
 		a.why = "the user has no password"
-	case strings.HasPrefix(password, "md5"):
-		a.why = "the user's password is kept as MD5"
-		q.log.Warn("a user cannot log in: his password is kept as MD5; set password_encryption = 'scram-sha-256' on the server, and his password anew", "user", user)
+	default:
+		if a.stored, err = parseVerifier(password); err != nil {
+			a.why = "auth_query: what it gives as the user's verifier cannot be used: " + err.Error()
+			q.log.Warn("a user cannot log in by auth_query", "user", user, "error", err)
+		}
 	}
 	if a.why != "" {
 		return a, answerLife, nil
-	}
-	if a.stored, err = verifier(password, q.salt(user)); err != nil {
-		return a, 0, fmt.Errorf("user %q: %w", user, err)
 	}
 	return a, valid, nil
 }

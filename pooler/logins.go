@@ -45,7 +45,7 @@ func (a *account) check(ctx context.Context, accept func(scram.StoredCredentials
 // logins are what those who come are checked against: they go with a Config, and are there as long as somebody uses them.
 type logins struct {
 	key     []byte // of which the salts of unknown users are made
-	users   map[string]scram.StoredCredentials
+	users   map[string]account
 	secrets map[string]*secretUser
 	queries map[string]*authQuery // by cluster
 	tokens  map[string]*tokens    // by cluster
@@ -58,7 +58,7 @@ type logins struct {
 
 func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 	l := &logins{
-		key: make([]byte, 32), users: make(map[string]scram.StoredCredentials, len(cfg.Users)), secrets: make(map[string]*secretUser),
+		key: make([]byte, 32), users: make(map[string]account, len(cfg.Users)), secrets: make(map[string]*secretUser),
 		queries: make(map[string]*authQuery), tokens: make(map[string]*tokens), roles: make(map[string]*roles), uses: 1,
 	}
 	_, _ = rand.Read(l.key) // never fails
@@ -71,13 +71,18 @@ func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
 
 func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 	for name, u := range cfg.Users {
-		if u.Secret != nil {
+		switch {
+		case u.Secret != nil:
 			l.secrets[name], err = newSecretUser(name, *u.Secret, l.salt(name), log)
-		} else {
-			l.users[name], err = verifier(u.Password, l.salt(name))
+		case u.Password == "":
+			l.users[name] = unknown(l.salt(name), "the user has no password")
+		default:
+			var a account
+			a.stored, err = verifier(u.Password, l.salt(name))
+			l.users[name] = a
 		}
 		if err != nil {
-			return fmt.Errorf("pooler: user %q: %w", name, err)
+			return fmt.Errorf("pooler: user %q: its password: %w", name, err)
 		}
 	}
 	for name, k := range cfg.Clusters {
@@ -98,8 +103,8 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 // account is that of a user: of the Config's Users, or as the cluster's own query has it. For somebody unknown it is one that
 // takes as long, and is the same each time.
 func (l *logins) account(ctx context.Context, cluster, user string) (account, error) {
-	if stored, ok := l.users[user]; ok {
-		return account{stored: stored}, nil
+	if a, ok := l.users[user]; ok {
+		return a, nil
 	}
 	if u := l.secrets[user]; u != nil {
 		return u.account(ctx)

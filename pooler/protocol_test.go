@@ -191,7 +191,7 @@ func TestCopyGoesBothWays(t *testing.T) {
 	exec(t, a, "drop table copied")
 }
 
-func certificate(t *testing.T) (tls.Certificate, string) {
+func certificate(t testing.TB) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -37,7 +37,7 @@ type file struct {
 	} `yaml:"listeners"`
 	Clusters map[string]fileCluster `yaml:"clusters"`
 	Users    map[string]struct {
-		Password     string   `yaml:"password"`
+		Password     given    `yaml:"password"`
 		PasswordFile string   `yaml:"password_file"`
 		SecretID     secretID `yaml:"secret_id"`
 		AWSRegion    string   `yaml:"aws_region"`
@@ -164,10 +164,17 @@ func ParseConfig(text []byte) (Config, error) {
 		if u.SecretID != "" {
 			user.Secret = &awscreds.SecretsConfig{SecretID: string(u.SecretID), Config: awscreds.Config{Region: u.AWSRegion, Profile: u.AWSProfile}}
 		}
-		if u.SecretID == "" || u.Password != "" || u.PasswordFile != "" {
+		if u.Password != "" || u.PasswordFile != "" {
+			key, from := "users."+name+".password", ""
 			var err error
-			if user.Password, err = either("users."+name+".password", u.Password, u.PasswordFile); err != nil {
+			if user.Password, err = either(key, string(u.Password), u.PasswordFile); err != nil {
 				return Config{}, err
+			}
+			if u.PasswordFile != "" {
+				from = "_file"
+			}
+			if err := checkPassword(user.Password); err != nil {
+				return Config{}, fmt.Errorf("pooler: %s%s: %w", key, from, err)
 			}
 		}
 		cfg.Users[name] = user

@@ -1,6 +1,7 @@
 package pooler
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -117,6 +118,19 @@ func (p *certPattern) UnmarshalYAML(n ast.Node) error {
 	return decodeChecked(n, (*string)(p), func(text string) error {
 		_, err := certExpression(text)
 		return err
+	})
+}
+
+// given is a text that is not empty where its key stands.
+type given string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (g *given) UnmarshalYAML(n ast.Node) error {
+	return decodeChecked(n, (*string)(g), func(text string) error {
+		if text == "" {
+			return errors.New("a value is missing here")
+		}
+		return nil
 	})
 }
 
