@@ -29,6 +29,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.MaxClients = cmp.Or(c.MaxClients, DefaultMaxClients)
 	c.IdleClientTimeout = cmp.Or(c.IdleClientTimeout, DefaultIdleClientTimeout)
+	c.ClientMessageTimeout = cmp.Or(c.ClientMessageTimeout, DefaultMessageTimeout)
 	c.LoginTimeout = cmp.Or(c.LoginTimeout, DefaultLoginTimeout)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	switch {

@@ -40,6 +40,7 @@ type client struct {
 	// the client says next.
 	beginning sync.Mutex
 	canceling atomic.Bool // what it runs is being canceled
+	upload    upload      // of a message whose end has not come; the watch's
 
 	// Who reads from the server, see relay: first and second never both.
 	relaying sync.Mutex

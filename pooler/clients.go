@@ -113,7 +113,7 @@ const watchInterval = time.Second
 // interval is how often they are looked after: often enough for the timeouts to be kept within a tenth.
 func (c *Config) interval() time.Duration {
 	d := watchInterval
-	for _, limit := range []time.Duration{c.QueryTimeout, c.IdleTransactionTimeout, c.IdleClientTimeout} {
+	for _, limit := range []time.Duration{c.QueryTimeout, c.IdleTransactionTimeout, c.IdleClientTimeout, c.ClientMessageTimeout} {
 		if limit > 0 {
 			d = min(d, limit/10)
 		}

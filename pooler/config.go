@@ -37,6 +37,7 @@ const (
 	DefaultServerLifetime    = time.Hour
 	DefaultServerIdleTimeout = 10 * time.Minute
 	DefaultIdleClientTimeout = 1800 * time.Second
+	DefaultMessageTimeout    = 30 * time.Second
 	DefaultDrainTimeout      = 30 * time.Second
 	DefaultMaxClients        = 10000
 	DefaultStatements        = 500
@@ -65,6 +66,9 @@ type Config struct {
 	IdleTransactionTimeout time.Duration
 	// QueryTimeout cancels what runs for so long on a server: its client gets SQLSTATE 57014, and stays. Default 0: never.
 	QueryTimeout time.Duration
+	// ClientMessageTimeout ends clients that have begun a message and do not send its rest, with SQLSTATE 57P05: within so long the rest
+	// has to come, or 16 kB of it. Default DefaultMessageTimeout; negative: never.
+	ClientMessageTimeout time.Duration
 	// LoginTimeout bounds a client's way in. Default DefaultLoginTimeout.
 	LoginTimeout time.Duration
 	// DrainTimeout bounds how long Run waits for open transactions once it is to end. Default DefaultDrainTimeout.

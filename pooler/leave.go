@@ -28,12 +28,42 @@ func (c *client) look(now time.Time, cfg *Config) {
 	idle := now.Sub(time.Unix(0, -since))
 	switch {
 	case since >= 0:
+		c.upload = upload{} // it was not waited for
 		c.leaveIfGone(watchInterval)
+	case cfg.ClientMessageTimeout > 0 && c.stalled(now, cfg.ClientMessageTimeout):
+		c.dismiss(since, "57P05", "terminating connection due to client_message_timeout: the rest of a message has not come", c.inMessage)
 	case cfg.IdleTransactionTimeout > 0 && idle > cfg.IdleTransactionTimeout && c.mount.InTransaction():
 		c.dismiss(since, "25P03", "terminating connection due to idle-in-transaction timeout", c.mount.InTransaction)
 	case cfg.IdleClientTimeout > 0 && idle > cfg.IdleClientTimeout:
 		c.dismiss(since, "57P01", "terminating connection due to idle_client_timeout", c.mount.Idle)
 	}
+}
+
+// leastProgress is how much of a message has to come within client_message_timeout, in bytes, if not its end.
+const leastProgress = 16 << 10
+
+// upload is how far a message had come when it last made progress.
+type upload struct {
+	message uint64
+	have    int
+	since   time.Time
+}
+
+// stalled reports whether the client has begun a message, and not sent enough of its rest for so long. It is called while the
+// client is waited for.
+func (c *client) stalled(now time.Time, limit time.Duration) bool {
+	message, have := c.mount.Partial()
+	u := &c.upload
+	if message != u.message || have >= u.have+leastProgress {
+		*u = upload{message, have, now}
+	}
+	return message != 0 && now.Sub(u.since) > limit
+}
+
+// inMessage reports whether the end of a message has not come.
+func (c *client) inMessage() bool {
+	message, _ := c.mount.Partial()
+	return message != 0
 }
 
 // slow reports whether a server has worked for so long on what the client said last.

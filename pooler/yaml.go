@@ -51,6 +51,7 @@ type file struct {
 	IdleClientTimeout      duration `yaml:"idle_client_timeout"`
 	IdleTransactionTimeout duration `yaml:"idle_transaction_timeout"`
 	QueryTimeout           duration `yaml:"query_timeout"`
+	ClientMessageTimeout   duration `yaml:"client_message_timeout"`
 	LoginTimeout           duration `yaml:"login_timeout"`
 	DrainTimeout           duration `yaml:"drain_timeout"`
 	DebugLogging           bool     `yaml:"debug_logging"`
@@ -133,7 +134,7 @@ func ParseConfig(text []byte) (Config, error) {
 	cfg := Config{
 		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout),
 		IdleTransactionTimeout: time.Duration(f.IdleTransactionTimeout), QueryTimeout: time.Duration(f.QueryTimeout),
-		LoginTimeout: time.Duration(f.LoginTimeout), DrainTimeout: time.Duration(f.DrainTimeout), Admin: f.Admin.Address,
+		ClientMessageTimeout: time.Duration(f.ClientMessageTimeout), LoginTimeout: time.Duration(f.LoginTimeout), DrainTimeout: time.Duration(f.DrainTimeout), Admin: f.Admin.Address,
 		Clusters: make(map[string]*Cluster, len(f.Clusters)), Users: make(map[string]User, len(f.Users)),
 	}
 	if f.DebugLogging {

@@ -292,7 +292,7 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	if m.replay {
 		plan.missing = m.s.MissingForReplay()
 	} else {
-		plan.missing = m.s.Missing(m.s.Unsent())
+		plan.missing = m.s.MissingUnsent()
 	}
 	if plan.restore == "" && !plan.replay && len(plan.missing) == 0 {
 		if x != nil {

@@ -57,6 +57,14 @@ func (m *Conn) Duplex() bool {
 	return m.s.CopyingIn() || m.s.Listening()
 }
 
+// Partial returns the number of the message that the client has begun and not ended, and how many bytes of it have come; 0 where
+// there is none.
+func (m *Conn) Partial() (message uint64, have int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.Partial()
+}
+
 // Idle reports whether the client is outside of a transaction and has been given all that it is owed.
 func (m *Conn) Idle() bool {
 	m.mu.Lock()

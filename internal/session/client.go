@@ -7,8 +7,12 @@ import (
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
-// streamFrom is the size, in bytes, from which an incomplete client message is passed on before its end has come.
-const streamFrom = 64 << 10
+// streamFrom is the size, in bytes, from which an incomplete client message is passed on before its end has come; wholeText is
+// that of one with a text, which says what the statement does.
+const (
+	streamFrom = 64 << 10
+	wholeText  = 1 << 20
+)
 
 // Out is what a write of the client's comes to: bytes for the upstream, in two parts so that a message that came in
 // pieces needs no copy of the others.
@@ -287,19 +291,40 @@ func (s *Session) noteEffect(n nature) {
 	s.unitDirty = s.unitDirty || n.dirty || !n.known
 }
 
+// streams reports whether a message of n bytes, of which have bytes have come, is passed on before its end has come. What has to be
+// read whole is not; a Parse under a name that sessions share is one of these, since that name is a digest of its text.
+func (s *Session) streams(kind byte, n, have int) bool {
+	if n <= streamFrom || s.local.on {
+		return false
+	}
+	switch kind {
+	case wire.CopyData:
+		return true
+	case wire.Query:
+		return have > wholeText && !s.NoBlocks
+	case wire.Parse:
+		return have > wholeText && s.id == 0
+	}
+	return have > streamFrom
+}
+
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
-	n, ok := wire.Size(p)
-	large := ok && n > streamFrom && (p[0] == wire.CopyData || len(p) > streamFrom) && !s.local.on &&
-		(p[0] != wire.Parse || s.id == 0) && (p[0] != wire.Query || !s.NoBlocks)
-	if !large {
-		s.tail = append(s.tail[:0], p...)
+	s.partials++
+	if n, ok := wire.Size(p); ok && s.streams(p[0], n, len(p)) {
+		s.stream(p, n, out)
 		return
 	}
+	s.tail = append(s.tail[:0], p...)
+}
+
+// stream passes on the beginning of a message of n bytes.
+func (s *Session) stream(p []byte, n int, out *Out) {
 	// The unit cannot be replayed without this message's bytes. Its type and the beginning of its body, where the names
 	// stand, are all that is needed to understand its response; a statement cut short is not restorable.
 	s.truncated = true
 	s.skipBody = n - len(p)
+	s.bodySize = n
 	w := pass{src: p}
 	due := s.due
 	s.request(&w, 0, p, -1, out)
@@ -311,6 +336,17 @@ func (s *Session) keepTail(p []byte, out *Out) {
 		out.Head = append(out.Head, out.Body...)
 	}
 	out.Body = w.finish(len(p))
+}
+
+// Partial returns the number of the message whose end has not come, and how many bytes of it have; 0 where there is none.
+func (s *Session) Partial() (message uint64, have int) {
+	switch {
+	case s.skipBody > 0:
+		return s.partials, s.bodySize - s.skipBody
+	case len(s.tail) > 0:
+		return s.partials, len(s.tail)
+	}
+	return 0, 0
 }
 
 // longestMention bounds, in bytes, the words that mentions are looked for by.
@@ -335,39 +371,32 @@ func (s *Session) mentionRest(p []byte) {
 // clientPieces is Client when a message came in pieces.
 func (s *Session) clientPieces(p []byte) (out Out) {
 	if s.skipBody > 0 {
-		n := min(s.skipBody, len(p))
-		s.mentionRest(p[:n])
-		if s.skipBody -= n; s.skipBody == 0 {
-			s.due = max(s.due, s.dueAtEnd)
-		}
-		switch {
-		case s.dropBody:
-			s.dropBody = s.skipBody > 0
-			if n < len(p) {
-				out.Rest = p[n:]
-			}
-			return out
-		case n == len(p):
-			out.Body = p
-			return out
-		}
-		rest := s.Client(p[n:])
-		rest.Head = append(bytes.Clone(p[:n]), rest.Head...)
-		return rest
+		return s.clientBody(p)
 	}
 	// Complete the piece; what follows it in p is handled in place.
-	need := wire.HeaderLen - len(s.tail)
-	if n, ok := wire.Size(s.tail); ok {
-		need = n - len(s.tail)
+	if k := min(wire.HeaderLen-len(s.tail), len(p)); k > 0 {
+		s.tail = append(s.tail, p[:k]...)
+		p = p[k:]
 	}
-	if need > len(p) {
-		joined := append(bytes.Clone(s.tail), p...)
-		s.tail = s.tail[:0]
-		s.keepTail(joined, &out)
+	n, ok := wire.Size(s.tail)
+	switch {
+	case !ok:
+		return out
+	case n == 0:
+		out.Lost = true
+		return out
+	case n-len(s.tail) > len(p):
+		s.tail = append(s.tail, p...)
+		if s.streams(s.tail[0], n, len(s.tail)) {
+			begun := s.tail
+			s.tail = nil
+			s.stream(begun, n, &out)
+		}
 		return out
 	}
-	joined := append(bytes.Clone(s.tail), p[:need]...)
-	s.tail = s.tail[:0]
+	need := n - len(s.tail)
+	joined := append(s.tail, p[:need]...)
+	s.tail = nil
 	answering := s.local.on
 	head := s.Client(joined)
 	switch {
@@ -380,13 +409,33 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 		head.Rest = append(bytes.Clone(head.Rest), p[need:]...)
 		return head
 	}
-	first := head.Bytes()
-	if len(head.Head) == 0 {
-		first = bytes.Clone(first) // the next call has the buffer
-	}
+	first := bytes.Clone(head.Bytes()) // the next call has the buffer
 	rest := s.Client(p[need:])
 	rest.Head = append(first, rest.Head...)
 	rest.End = rest.End || head.End
+	return rest
+}
+
+// clientBody is Client in the midst of a message that is passed on in pieces.
+func (s *Session) clientBody(p []byte) (out Out) {
+	n := min(s.skipBody, len(p))
+	s.mentionRest(p[:n])
+	if s.skipBody -= n; s.skipBody == 0 {
+		s.due = max(s.due, s.dueAtEnd)
+	}
+	switch {
+	case s.dropBody:
+		s.dropBody = s.skipBody > 0
+		if n < len(p) {
+			out.Rest = p[n:]
+		}
+		return out
+	case n == len(p):
+		out.Body = p
+		return out
+	}
+	rest := s.Client(p[n:])
+	rest.Head = append(bytes.Clone(p[:n]), rest.Head...)
 	return rest
 }
 

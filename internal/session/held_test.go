@@ -308,7 +308,7 @@ func TestATemporaryTableIsMissedWhenTheJournalIsFull(t *testing.T) {
 
 func TestTheRestOfALargeStatementIsLookedAt(t *testing.T) {
 	const want = "session-level advisory locks"
-	filler := "/* " + strings.Repeat("x", streamFrom+200) + " */"
+	filler := "/* " + strings.Repeat("x", wholeText+200) + " */"
 	for name, msg := range map[string]pgproto3.FrontendMessage{
 		"a query":              query("select 1; " + filler + "; select pg_advisory_lock(1)"),
 		"a statement":          &pgproto3.Parse{Name: "p", Query: "select 1, " + filler + " pg_advisory_lock(1)"},
@@ -317,7 +317,7 @@ func TestTheRestOfALargeStatementIsLookedAt(t *testing.T) {
 		b := fe(t, msg)
 		for _, at := range []int{len(b) - 10, len(b) - 22, len(b) - 30, len(b) - 60} {
 			s := idle(t)
-			for _, piece := range [][]byte{b[:streamFrom+10], b[streamFrom+10 : at], b[at : at+5], b[at+5:]} {
+			for _, piece := range [][]byte{b[:wholeText+10], b[wholeText+10 : at], b[at : at+5], b[at+5:]} {
 				s.Client(piece)
 				s.Sent()
 			}

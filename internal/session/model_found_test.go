@@ -297,15 +297,16 @@ func TestBehindAMessageInPiecesASessionThatStopsAnsweringSendsNothing(t *testing
 
 func TestTheRestOfALargeMessageDoesNotReachAnotherUpstream(t *testing.T) {
 	s := idle(t)
-	b := fe(t, query("select '"+strings.Repeat("x", 200<<10)+"'"))
-	if out := s.Client(b[:100<<10]); out.Empty() {
+	b := fe(t, query("select '"+strings.Repeat("x", 2*wholeText)+"'"))
+	half := wholeText + 1
+	if out := s.Client(b[:half]); out.Empty() {
 		t.Fatal("not passed on as it comes")
 	}
 	s.Sent()
 	s.Lost("gone")
 	s.TakeOut()
 	s.Attached(nil, 2)
-	out := s.Client(append(bytes.Clone(b[100<<10:]), fe(t, query("select 1"))...))
+	out := s.Client(append(bytes.Clone(b[half:]), fe(t, query("select 1"))...))
 	if got := out.Bytes(); bytes.Contains(got, []byte("xxx")) {
 		t.Errorf("%d bytes go to the new upstream, which begin with %q", len(got), got[:10])
 	}

@@ -69,7 +69,9 @@ type Session struct {
 	sent      int    // up to where it was handed to an upstream
 	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
 	tail      []byte // an incomplete client message
+	partials  uint64 // messages that came in pieces so far
 	skipBody  int    // bytes of a large message's body still to come, already decided on
+	bodySize  int    // of that message
 	skipText  []byte // the last bytes of the text that went before them; empty if they are none
 	dropBody  bool   // they are of no use any more: their upstream was lost
 

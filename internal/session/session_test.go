@@ -571,8 +571,8 @@ func TestAStatementOfALostTransactionIsNotDescribed(t *testing.T) {
 func TestALargeMessageIsNotDueBeforeItsEnd(t *testing.T) {
 	s := idle(t)
 	s.Client(fe(t, query("select 1")))
-	long := fe(t, query("select '"+strings.Repeat("x", 3*streamFrom)+"'"))
-	s.Client(long[:2*streamFrom])
+	long := fe(t, query("select '"+strings.Repeat("x", 3*wholeText)+"'"))
+	s.Client(long[:2*wholeText])
 	if !s.Due() {
 		t.Error("the answer to the statement before is not due")
 	}
@@ -580,7 +580,7 @@ func TestALargeMessageIsNotDueBeforeItsEnd(t *testing.T) {
 	if s.Due() || !s.Busy() {
 		t.Errorf("half a statement is sent: due %v, busy %v", s.Due(), s.Busy())
 	}
-	s.Client(long[2*streamFrom : len(long)-1])
+	s.Client(long[2*wholeText : len(long)-1])
 	if s.Due() {
 		t.Error("it is due one byte before its end")
 	}

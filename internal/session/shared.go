@@ -26,18 +26,18 @@ func (s *Session) NeedsNoServer(p []byte) bool {
 	if len(s.tail) == 0 && len(p) == wire.HeaderLen && p[0] == wire.Terminate {
 		return true
 	}
-	if s.skipBody > 0 || len(s.tail)+len(p) > streamFrom {
-		return false
+	return s.skipBody == 0 && s.holdsBack(p)
+}
+
+// holdsBack reports whether p completes no message, and lets none be passed on before its end has come.
+func (s *Session) holdsBack(p []byte) bool {
+	var head [wire.HeaderLen]byte
+	if k := copy(head[:], s.tail); k+copy(head[k:], p) < len(head) {
+		return true
 	}
-	if len(s.tail) == 0 {
-		n, ok := wire.Size(p)
-		return !ok || n > len(p)
-	}
-	if len(s.tail) < wire.HeaderLen {
-		return len(s.tail)+len(p) < wire.HeaderLen
-	}
-	n, _ := wire.Size(s.tail)
-	return n > len(s.tail)+len(p)
+	n, _ := wire.Size(head[:])
+	have := len(s.tail) + len(p)
+	return n > have && !s.streams(head[0], n, have)
 }
 
 // Share makes it a session that has its upstreams only for a while each. The id is no other session's. It is called before
@@ -55,10 +55,20 @@ func (s *Session) Wanted() string { return s.settings.wanted() }
 func (s *Session) Borrow(m *Memory, p []byte) {
 	s.memory = m
 	s.begins = 0
-	if mentions := sqltext.MentionsState(p); mentions&sqltext.StateSequence != 0 {
+	if mentions := s.mentionsWith(p); mentions&sqltext.StateSequence != 0 {
 		s.begins = mentions
 	}
 	s.statements.moved()
+}
+
+// mentionsWith is what the beginning of a message that has come and p mention together.
+func (s *Session) mentionsWith(p []byte) sqltext.StateMask {
+	m := sqltext.MentionsState(p)
+	if len(s.tail) > 0 {
+		seam := append(s.tail[max(0, len(s.tail)-longestMention):], p[:min(len(p), longestMention)]...)
+		m |= sqltext.MentionsState(s.tail) | sqltext.MentionsState(seam)
+	}
+	return m
 }
 
 // Differs reports whether Difference has anything to do.
@@ -86,9 +96,10 @@ func (s *Session) sum() uint64 {
 // Took is Attached for an upstream that does not differ.
 func (s *Session) Took(pid uint32) { s.pid = pid }
 
-// Free reports whether the session needs no upstream for now, whatever it may hold on the one that it has.
+// Free reports whether the session needs no upstream for now, whatever it may hold on the one that it has. The beginning of a
+// message that no upstream was given needs none.
 func (s *Session) Free() bool {
-	return s.memory != nil && s.Quiet() && len(s.tail) == 0 && s.skipBody == 0
+	return s.memory != nil && s.Quiet() && s.skipBody == 0
 }
 
 // Quiet reports whether the client is owed nothing, and has begun nothing.

@@ -230,25 +230,48 @@ func DescriptionSum(sum uint64, msg []byte) uint64 {
 // Missing lists the statements that the bytes which Client is given next refer to and the current upstream does not
 // have, those that they make themselves left out. It is nil at once for a session that has never moved.
 func (s *Session) Missing(p []byte) []*Statement {
-	if s.memory != nil {
-		if s.copyIn || s.open {
-			return nil
-		}
-		if len(s.tail) > 0 {
-			p = append(bytes.Clone(s.tail), p...)
-		}
-		return s.lacks(p[min(s.skipBody, len(p)):], s.statements.unit+1)
-	}
-	if !s.Needs() || s.copyIn || s.open {
+	if s.copyIn || s.open || s.memory == nil && !s.Needs() {
 		return nil // in an open segment everything is there: it was prepared ahead
 	}
-	if len(s.tail) > 0 {
-		p = append(bytes.Clone(s.tail), p...)
+	return s.missingFor(s.ahead(p))
+}
+
+// MissingUnsent is Missing for what no upstream was given yet.
+func (s *Session) MissingUnsent() []*Statement {
+	if s.copyIn || s.open || s.memory == nil && !s.Needs() {
+		return nil
 	}
-	if s.skipBody > 0 {
-		p = p[min(s.skipBody, len(p)):]
+	return s.missingFor(s.Unsent())
+}
+
+func (s *Session) missingFor(p []byte) []*Statement {
+	switch {
+	case len(p) == 0:
+		return nil
+	case s.memory != nil:
+		return s.lacks(p, s.statements.unit+1)
 	}
 	return s.missing(p, s.statements.unit+1)
+}
+
+// ahead is what an upstream is to be given when the client writes p: whole messages, and the beginning of one that is passed on
+// as it comes.
+func (s *Session) ahead(p []byte) []byte {
+	switch {
+	case s.skipBody > 0:
+		p = p[min(s.skipBody, len(p)):]
+	case s.holdsBack(p):
+		return nil
+	case len(s.tail) > 0:
+		p = slices.Concat(s.tail, p)
+	}
+	whole := 0
+	eachMessage(p, func(msg []byte) { whole += len(msg) })
+	rest := p[whole:]
+	if n, ok := wire.Size(rest); !ok || !s.streams(rest[0], n, len(rest)) {
+		return p[:whole]
+	}
+	return p
 }
 
 // deallocatesAll finds a Query that is nothing but DEALLOCATE ALL. As with Close, nothing has to be there for it.

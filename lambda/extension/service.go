@@ -30,8 +30,8 @@ func open(set *settings, sandbox lambda.Sandbox, log *slog.Logger, meters metric
 	s.until.Store(new(time.Time))
 	cfg := set.pooler
 	cfg.Logger, cfg.MeterProvider = log, meters
-	// A client that was frozen was not idle.
-	cfg.IdleClientTimeout = -1
+	// A client that was frozen was not idle, nor late with the rest of a message.
+	cfg.IdleClientTimeout, cfg.ClientMessageTimeout = -1, -1
 	for _, k := range cfg.Clusters {
 		s.fit(k, set, sandbox)
 	}
