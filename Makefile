@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint compat compat-pooler programs generate
+.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint vuln compat compat-pooler programs generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	cd examples && $(GO) vet ./...
+
+vuln: ## known vulnerabilities in what is called; fails if there is one, and says so if the database is out of reach
+	@scripts/vuln
 
 compat: setup ## pgx's own tests, run through the driver
 	scripts/compat

@@ -205,6 +205,8 @@ type Config struct {
 	rest     string          // the DSN without our parameters, as it was given
 	ambient  map[string]bool // our parameters that the environment or a service file sets; never changed
 	poolKeys []string        // the pool_* parameters that were given; never changed
+
+	clientCert string // sslcert and sslkey of the environment or the service file; pgx reads the files at each login
 }
 
 // FailoverEvent says how one writer followed another.

@@ -42,7 +42,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		return nil, withoutDSN(err, d)
 	}
 	c.Conn = c.Pool.ConnConfig
-	c.pgxWays = c.waysOf()
+	c.pgxWays, c.clientCert = c.waysOf(), trust.client
 	for key := range poolInstead {
 		if _, ok := service[key]; ok || slices.Contains(d.keys, key) {
 			c.poolKeys = append(c.poolKeys, key)

@@ -107,6 +107,7 @@ func (c *Config) identity() string {
 	for _, name := range runtime {
 		text += "\x00" + name + "\x00" + c.Conn.RuntimeParams[name]
 	}
+	text += "\x00" + c.clientCert
 	text += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%p\x00%p\x00%p", c.Conn.User, c.Conn.Database, c.Conn.Password, c.AWS, c.Logger, c.MeterProvider)
 	if c.Resolver != nil {
 		text += fmt.Sprintf("%p", c.Resolver)

@@ -23,6 +23,7 @@ type pgxFallback = pgconn.FallbackConfig
 type trust struct {
 	forPgx [][2]string // what pgx is told about it
 	roots  string      // sslrootcert, "" if nobody gives it
+	client string      // sslcert and sslkey, where the DSN does not have them
 }
 
 // trust reads sslrootcert and sslmode from wherever pgx does, and gives them the defaults that pgx does not know: tokens are
@@ -39,6 +40,7 @@ func (d *splitted) trust(service map[string]string) trust {
 		return os.Getenv(env)
 	}
 	mode := look("sslmode", "PGSSLMODE")
+	t.client = look("sslcert", "PGSSLCERT") + "\x00" + look("sslkey", "PGSSLKEY")
 	t.roots = look("sslrootcert", "PGSSLROOTCERT")
 	if d.rdsRoots {
 		t.roots = rdsRoots

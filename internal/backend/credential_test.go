@@ -222,8 +222,8 @@ func TestTLSIsOfThisDecade(t *testing.T) {
 	cfg.TLSConfig.MinVersion = tls.VersionTLS10
 	l := NewLogin(cfg, topology.WantAny, nil)
 	for _, h := range l.hosts {
-		if h.tls[0].MinVersion != tls.VersionTLS12 || h.tls[0].ClientSessionCache == nil {
-			t.Errorf("%v: %x", h.endpoint, h.tls[0].MinVersion)
+		if way := l.config(h.endpoint, nil).TLSConfig; way.MinVersion != tls.VersionTLS12 || way.ClientSessionCache == nil {
+			t.Errorf("%v: %x", h.endpoint, way.MinVersion)
 		}
 	}
 }

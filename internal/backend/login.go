@@ -71,10 +71,21 @@ type Login struct {
 	ahead    ahead
 }
 
-// host is how one host of the DSN is to be reached: with several TLS configurations for sslmode=prefer and allow.
+// host is how one host of the DSN is to be reached: in several ways for sslmode=prefer and allow.
 type host struct {
 	endpoint topology.Endpoint
-	tls      []*tls.Config
+	ways     []int // positions in what waysOf returns for base
+}
+
+// waysOf returns the TLS configurations of cfg and its fallbacks, in their order. They must be taken from the very Config that is connected with:
+// pgconn keeps the files of client certificates by the address of the tls.Config, which Config.Copy carries over and nothing else does.
+func waysOf(cfg *pgconn.Config) []*tls.Config {
+	ways := make([]*tls.Config, 0, 1+len(cfg.Fallbacks))
+	ways = append(ways, cfg.TLSConfig)
+	for _, f := range cfg.Fallbacks {
+		ways = append(ways, f.TLSConfig)
+	}
+	return ways
 }
 
 // NewLogin makes a Login from what pgx parsed. The hooks of cfg that belong to the client's side (AfterConnect,
@@ -96,20 +107,22 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 	l := &Login{Want: want, base: base, validate: validate}
 	l.ahead.login = l
 	cache := tls.NewLRUClientSessionCache(sessions)
-	add := func(h string, port uint16, t *tls.Config) {
+	for _, t := range waysOf(base) {
 		harden(t, cache)
+	}
+	add := func(h string, port uint16, way int) {
 		ep := topology.Endpoint{Host: h, Port: port}
 		for i := range l.hosts {
 			if l.hosts[i].endpoint == ep {
-				l.hosts[i].tls = append(l.hosts[i].tls, t)
+				l.hosts[i].ways = append(l.hosts[i].ways, way)
 				return
 			}
 		}
-		l.hosts = append(l.hosts, host{endpoint: ep, tls: []*tls.Config{t}})
+		l.hosts = append(l.hosts, host{endpoint: ep, ways: []int{way}})
 	}
-	add(base.Host, base.Port, base.TLSConfig)
-	for _, f := range base.Fallbacks {
-		add(f.Host, f.Port, f.TLSConfig)
+	add(base.Host, base.Port, 0)
+	for i, f := range base.Fallbacks {
+		add(f.Host, f.Port, i+1)
 	}
 	return l
 }
@@ -133,11 +146,12 @@ func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config 
 			from = h
 		}
 	}
+	ways := waysOf(cfg)
 	cfg.Host, cfg.Port = ep.Host, ep.Port
 	cfg.Fallbacks = nil
-	for i, t := range from.tls {
+	for i, way := range from.ways {
+		t := ways[way]
 		if t != nil && t.ServerName != "" && from.endpoint.Host != ep.Host {
-			t = t.Clone()
 			t.ServerName = ep.Host
 		}
 		if i == 0 {
