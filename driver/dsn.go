@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead-go/fairlead/internal/misspelt"
 )
 
-// ParseConfig reads a DSN in one of libpq's two forms, a URL or keyword/value pairs; it may be empty. Parameters of ours
+// ParseConfig reads a DSN in one of libpq's two forms, a URL or keyword/value pairs; it may be empty. Blanks around it are no part of it. Parameters of ours
 // are taken out of it, everything else is read by pgx, from the environment, the service and the password file too.
 // What neither knows goes to the server as a run-time parameter, unless it looks like a misspelt parameter of ours.
 //
@@ -54,6 +54,9 @@ func ParseConfig(dsn string) (*Config, error) {
 		if err := p.take(c, d.own, service); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.checkParts(); err != nil {
+		return nil, err
 	}
 	names := namesOf(func(p *param) string { return p.name })
 	for key := range c.Conn.RuntimeParams {

@@ -18,13 +18,17 @@ type splitted struct {
 	rdsRoots bool // sslrootcert is rds, which pgx does not know
 }
 
-// splitDSN cuts our parameters out of a DSN.
+// splitDSN cuts our parameters out of a DSN, and rejects what is none.
 func splitDSN(dsn string) (*splitted, error) {
 	d := &splitted{own: make(map[string]string), other: make(map[string]string)}
 	if strings.IndexByte(dsn, 0) >= 0 {
 		return nil, errors.New("fairlead: DSN: it contains a NUL byte")
 	}
-	var err error
+	dsn = trimDSN(dsn)
+	err := checkForm(dsn)
+	if err != nil {
+		return nil, err
+	}
 	if isURL(dsn) {
 		err = d.splitURL(dsn)
 	} else {
@@ -100,6 +104,9 @@ func (d *splitted) splitURL(dsn string) error {
 		value, err2 := decode(rawValue)
 		if err1 != nil || err2 != nil {
 			return fmt.Errorf("fairlead: DSN: parameter %d after the ? is not percent-encoded as it should be", i+1)
+		}
+		if err := checkKeyword(key, fmt.Sprintf("parameter %d after the ?", i+1)); err != nil {
+			return err
 		}
 		if !d.add(key, value) {
 			kept = append(kept, pair)
@@ -182,6 +189,9 @@ func (d *splitted) splitPairs(dsn string) error {
 		key := strings.Trim(dsn[i:i+eq], space)
 		if key == "" || strings.ContainsAny(key, space) {
 			return fmt.Errorf("fairlead: DSN: parameter %d is not of the form key=value (a value with spaces must be in single quotes)", n)
+		}
+		if err := checkKeyword(key, fmt.Sprintf("parameter %d", n)); err != nil {
+			return err
 		}
 		i = skipSpace(dsn, i+eq+1)
 		value, end, ok := pairValue(dsn, i)

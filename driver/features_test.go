@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -310,6 +312,29 @@ func TestMistakesAreToldInSeconds(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error has a password in it: %v", err)
+			}
+		})
+	}
+}
+
+func TestAStartupParameterThatTheServerRejectsIsFinal(t *testing.T) {
+	c := shared(t)
+	for param, want := range map[string]string{"no_such_setting=1": "42704", "app.1x=1": "42602", "work_mem=much": "22023", "wal_level=minimal": "55P02"} {
+		t.Run(param, func(t *testing.T) {
+			cfg := config(t, c, c.DSN()+"&"+param)
+			var dials atomic.Int64
+			cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				dials.Add(1)
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), patience/2)
+			defer cancel()
+			err := openConfig(t, cfg).PingContext(ctx)
+			if code(err) != want || ctx.Err() != nil {
+				t.Errorf("%v; want %s at once", err, want)
+			}
+			if n := dials.Load(); n > 10 {
+				t.Errorf("%d connections", n)
 			}
 		})
 	}

@@ -120,10 +120,10 @@ func (s *postgresSession) introduce(ctx context.Context) error {
 func RefusesLogin(err error) bool {
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		switch pg.Code {
-		case "3D000", "42501", "42704", "0A000", "55000":
+		case "3D000", "0A000", "55000", "55P02":
 			return true
 		}
-		return strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "22")
+		return strings.HasPrefix(pg.Code, "28") || strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "42")
 	}
 	connect := (*pgconn.ConnectError)(nil)
 	return errors.As(err, &connect) && !mayPass(err)

@@ -316,7 +316,7 @@ func TestWhichLoginsAreRefused(t *testing.T) {
 		want bool
 	}{
 		{code("28P01"), true}, {code("28000"), true}, {code("3D000"), true}, {code("42501"), true},
-		{code("22023"), true}, {code("55000"), true},
+		{code("22023"), true}, {code("55000"), true}, {code("55P02"), true}, {code("42704"), true}, {code("42602"), true}, {code("55006"), false},
 		{code("57P03"), false}, {code("53300"), false}, {code("57P01"), false}, {code("08006"), false},
 		{errors.New("not pgconn's"), false},
 	} {
