@@ -35,7 +35,11 @@ type client struct {
 	// waiting is since when, in Unix nanoseconds, the goroutine waits for the server; negative: for the client; 0: before the
 	// session. Those who have seen it set may use mount and conn.
 	waiting atomic.Int64
-	ended   atomic.Bool // somebody else has closed the connection
+	// sent is when, in Unix nanoseconds, the second goroutine has last sent the client something; sending while it does.
+	sent  atomic.Int64
+	said  atomic.Int64 // when the client last said something
+	busy  time.Time    // when the client was last seen to wait for its server; only the watch's
+	ended atomic.Bool  // somebody else has closed the connection
 	// beginning is held while the wait for the client ends, and by those who do something to a session that must not meet what
 	// the client says next.
 	beginning sync.Mutex

@@ -59,7 +59,7 @@ type Config struct {
 	// MaxClients bounds the clients that are connected; the next is refused with SQLSTATE 53300. Default DefaultMaxClients.
 	MaxClients int
 	// IdleClientTimeout ends clients that say nothing for so long outside of a transaction. Default DefaultIdleClientTimeout;
-	// negative: never.
+	// negative: never. Clients that listen are not idle.
 	IdleClientTimeout time.Duration
 	// IdleTransactionTimeout ends clients that say nothing for so long within a transaction, which is rolled back, with SQLSTATE
 	// 25P03. Default 0: never.

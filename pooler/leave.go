@@ -18,25 +18,51 @@ func (s *Server) cancel(pidAndKey []byte) {
 func (c *client) begin() bool {
 	c.beginning.Lock()
 	defer c.beginning.Unlock()
-	c.waiting.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	c.waiting.Store(now)
+	c.said.Store(now)
 	return !c.ended.Load()
 }
 
 // look ends the client if it is idle for too long, or gone while its work goes on.
 func (c *client) look(now time.Time, cfg *Config) {
 	since := c.waiting.Load()
-	idle := now.Sub(time.Unix(0, -since))
-	switch {
-	case since >= 0:
+	if since >= 0 {
 		c.upload = upload{} // it was not waited for
+		c.busy = now
 		c.leaveIfGone(watchInterval)
+		return
+	}
+	var limit time.Duration
+	var code, why string
+	var idle func() bool
+	switch {
 	case cfg.ClientMessageTimeout > 0 && c.stalled(now, cfg.ClientMessageTimeout):
 		c.dismiss(since, "57P05", "terminating connection due to client_message_timeout: the rest of a message has not come", c.inMessage)
-	case cfg.IdleTransactionTimeout > 0 && idle > cfg.IdleTransactionTimeout && c.mount.InTransaction():
-		c.dismiss(since, "25P03", "terminating connection due to idle-in-transaction timeout", c.mount.InTransaction)
-	case cfg.IdleClientTimeout > 0 && idle > cfg.IdleClientTimeout:
-		c.dismiss(since, "57P01", "terminating connection due to idle_client_timeout", c.mount.Idle)
+		return
+	case c.mount.InTransaction():
+		limit, code, idle = cfg.IdleTransactionTimeout, "25P03", c.mount.InTransaction
+		why = "terminating connection due to idle-in-transaction timeout"
+	case c.mount.Idle() && !c.mount.Listens():
+		limit, code, idle = cfg.IdleClientTimeout, "57P01", c.mount.Idle
+		why = "terminating connection due to idle_client_timeout"
+	default:
+		c.busy = now // its server has something to say yet, or may have at any time
+		return
 	}
+	if limit > 0 && now.Sub(c.idleSince(since)) > limit {
+		c.dismiss(since, code, why, func() bool { return idle() && now.Sub(c.idleSince(since)) > limit })
+	}
+}
+
+// idleSince is from when on the client has been waited for that is waited for since then, as waiting has it: the end of the
+// last answer may have come to it later. What it is sent at the moment has no end.
+func (c *client) idleSince(waiting int64) time.Time {
+	since := time.Unix(0, max(-waiting, c.sent.Load()))
+	if since.Before(c.busy) {
+		return c.busy
+	}
+	return since
 }
 
 // leastProgress is how much of a message has to come within client_message_timeout, in bytes, if not its end.
@@ -68,8 +94,8 @@ func (c *client) inMessage() bool {
 
 // slow reports whether a server has worked for so long on what the client said last.
 func (c *client) slow(now time.Time, limit time.Duration) bool {
-	since := c.waiting.Load()
-	return limit > 0 && since != 0 && now.Sub(time.Unix(0, max(since, -since))) > limit && c.mount.Running()
+	said := c.said.Load()
+	return limit > 0 && said != 0 && now.Sub(time.Unix(0, said)) > limit && c.mount.Running()
 }
 
 // cancelTime bounds how long a server is asked to cancel something.
@@ -115,7 +141,7 @@ func (c *client) abandon() {
 // leaveIfIdle ends the client with words of the server's, unless it is in a transaction or waits for an answer.
 func (c *client) leaveIfIdle(why string) {
 	if since := c.waiting.Load(); since < 0 {
-		c.dismiss(since, "57P01", why, c.mount.Idle)
+		c.dismiss(since, "57P01", why, func() bool { return c.mount.Idle() && c.sent.Load() != sending })
 	}
 }
 

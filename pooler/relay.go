@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -115,6 +116,24 @@ func (c *client) pass(buf *[bufferSize]byte) error {
 	return err
 }
 
+// sending is the client's sent while something is on its way to it.
+const sending = math.MaxInt64
+
+// passLate is pass while the other goroutine waits for the client already: the client is idle from the end of its answer on.
+func (c *client) passLate(buf *[bufferSize]byte) error {
+	n, err := c.mount.Read(buf[:])
+	if n == 0 {
+		return err
+	}
+	c.sent.Store(sending)
+	_, werr := c.conn.Write(buf[:n])
+	c.sent.Store(time.Now().UnixNano())
+	if werr != nil {
+		return fmt.Errorf("write to the client: %w", werr)
+	}
+	return err
+}
+
 // farewell gives a client that is cut off what it is owed, the reason first of all.
 func (c *client) farewell(err error) error {
 	if c.ended.Load() || errors.Is(err, io.EOF) || !c.readsAlone() {
@@ -151,7 +170,7 @@ func (c *client) readSecond(finished chan struct{}) {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	for c.goesOn() {
-		if err := c.pass(buf); err != nil {
+		if err := c.passLate(buf); err != nil {
 			c.relaying.Lock()
 			c.second = false
 			c.relaying.Unlock()

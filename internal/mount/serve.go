@@ -72,11 +72,19 @@ func (m *Conn) Idle() bool {
 	return m.s.Idle() && m.s.Status() == wire.StatusIdle && len(m.pend) == 0
 }
 
-// InTransaction reports whether the client is in a transaction and has been given all that it is owed.
+// InTransaction reports whether the client is in a transaction, or has begun what only it can go on with (COPY data, messages
+// without a Sync), and has been given all that it is owed.
 func (m *Conn) InTransaction() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.s.Status() != wire.StatusIdle && !m.s.Busy() && len(m.pend) == 0
+	return m.s.Midway() && !m.due()
+}
+
+// Listens reports whether the client waits for notifications.
+func (m *Conn) Listens() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.Listens()
 }
 
 // Running reports whether a server works for the session.

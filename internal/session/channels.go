@@ -94,6 +94,9 @@ func (s *Session) Listening() bool {
 	return false
 }
 
+// Listens reports whether the client listens on any channel.
+func (s *Session) Listens() bool { return len(s.settings.channels) > 0 }
+
 // Unrelayed are the channels whose notifications come from the session's own upstream, in their order.
 func (s *Session) Unrelayed() (names []string) {
 	for _, name := range sorted(s.settings.channels) {

@@ -185,6 +185,11 @@ func New(mode Mode, limit int) *Session {
 // Idle reports whether the client is owed nothing and has no transaction open.
 func (s *Session) Idle() bool { return s.status == wire.StatusIdle && !s.Busy() && !s.local.on }
 
+// Midway reports whether the client has begun something that is not over: a transaction, or requests without their end.
+func (s *Session) Midway() bool {
+	return s.status != wire.StatusIdle || s.Busy() || s.open || s.skipping || s.skipBody > 0
+}
+
 // Busy reports whether responses are outstanding.
 func (s *Session) Busy() bool { return s.head < len(s.queue) }
 
