@@ -45,7 +45,7 @@ const (
 )
 
 // DefaultAuthQuery is what auth_query: default stands for.
-const DefaultAuthQuery = "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = $1"
+const DefaultAuthQuery = "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname operator(pg_catalog.=) $1"
 
 // Config says where clients come in, and which clusters they get.
 type Config struct {

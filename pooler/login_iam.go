@@ -194,7 +194,7 @@ func (c *client) proveToken(ctx context.Context, t token, k *tokens) error {
 
 // mayBecome asks whether the server would let who is logged in become the user that sessions run as.
 func mayBecome(ctx context.Context, pg *pgconn.PgConn, owner string) error {
-	r := pg.ExecParams(ctx, "SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = $1 AND pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')",
+	r := pg.ExecParams(ctx, "SELECT FROM pg_catalog.pg_roles o WHERE o.rolname operator(pg_catalog.=) $1 AND pg_catalog.pg_has_role(session_user, o.oid, 'MEMBER')",
 		[][]byte{[]byte(owner)}, nil, nil, nil).Read()
 	switch {
 	case r.Err != nil:

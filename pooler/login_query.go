@@ -33,10 +33,11 @@ const (
 
 // standing asks what the server has on a role beside its password: whether it may log in, how many seconds its password is still valid
 // for, and whether it may become the role that sessions run as, which is the one that asks if there is no other.
-const standing = `SELECT r.rolcanlogin, CASE WHEN r.rolvaliduntil = '-infinity' THEN 0 WHEN isfinite(r.rolvaliduntil) THEN
-extract(epoch FROM r.rolvaliduntil - clock_timestamp())::float8 END,
-EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.rolname = coalesce(nullif($2::text, ''), session_user::text)::name AND pg_has_role(r.oid, o.oid, 'MEMBER'))
-FROM pg_catalog.pg_roles r WHERE r.rolname = $1`
+const standing = `SELECT r.rolcanlogin, CASE WHEN r.rolvaliduntil operator(pg_catalog.=) '-infinity' THEN 0 WHEN pg_catalog.isfinite(r.rolvaliduntil) THEN
+extract(epoch FROM r.rolvaliduntil operator(pg_catalog.-) pg_catalog.clock_timestamp())::pg_catalog.float8 END,
+EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE pg_catalog.pg_has_role(r.oid, o.oid, 'MEMBER')
+AND o.rolname operator(pg_catalog.=) CASE WHEN $2::pg_catalog.text operator(pg_catalog.=) '' THEN session_user ELSE $2::pg_catalog.name END)
+FROM pg_catalog.pg_roles r WHERE r.rolname operator(pg_catalog.=) $1`
 
 // authQuery reads verifiers from a database, over connections that no client has a part in.
 type authQuery struct {

@@ -73,8 +73,8 @@ func (s *postgresSession) Close() error { return s.wire.close() }
 // The boot is the postmaster's start and the reset of its statistics: the recovery from the crash of one server process, in
 // which all connections die too, changes only the second.
 const (
-	introduceBoot   = `select (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint`
-	introduceReset  = `select (extract(epoch from stats_reset) * 1000000)::bigint from pg_catalog.pg_stat_bgwriter`
+	introduceBoot   = `select (extract(epoch from pg_catalog.pg_postmaster_start_time()) operator(pg_catalog.*) 1000000)::bigint`
+	introduceReset  = `select (extract(epoch from stats_reset) operator(pg_catalog.*) 1000000)::bigint from pg_catalog.pg_stat_bgwriter`
 	introduceSystem = `select system_identifier from pg_catalog.pg_control_system()`
 	introduceAurora = `select pg_catalog.to_regproc('pg_catalog.aurora_replica_status') is not null`
 	introduceID     = `select pg_catalog.aurora_db_instance_identifier()`

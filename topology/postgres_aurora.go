@@ -7,8 +7,8 @@ import (
 
 // probeMembers asks for the instance's own state and its view of the others, who are in storage-level replication with it and
 // write down how they are about once a second.
-const probeMembers = `select me.in_recovery, me.read_only, m.server_id, m.session_id = 'MASTER_SESSION_ID', m.replica_lag_in_msec,` +
-	` extract(epoch from pg_catalog.now() - m.last_update_timestamp) * 1000` +
+const probeMembers = `select me.in_recovery, me.read_only, m.server_id, m.session_id operator(pg_catalog.=) 'MASTER_SESSION_ID', m.replica_lag_in_msec,` +
+	` extract(epoch from pg_catalog.now() operator(pg_catalog.-) m.last_update_timestamp) operator(pg_catalog.*) 1000` +
 	` from (select pg_catalog.pg_is_in_recovery() as in_recovery, pg_catalog.current_setting('default_transaction_read_only') as read_only) me` +
 	` left join pg_catalog.aurora_replica_status() m on true`
 

@@ -12,11 +12,11 @@ import (
 const (
 	probeStanding = `select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only'),` +
 		` case when not pg_catalog.pg_is_in_recovery() then 0` +
-		` when pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() then 0` +
-		` else extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) * 1000 end`
+		` when pg_catalog.pg_last_wal_receive_lsn() operator(pg_catalog.=) pg_catalog.pg_last_wal_replay_lsn() then 0` +
+		` else extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) operator(pg_catalog.*) 1000 end`
 	probeTimeline = `, case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) end`
 	// After a recovery, what was replayed last stays as it is until the server's next start; without one it is null.
-	probeRecovery = `, case when not pg_catalog.pg_is_in_recovery() then coalesce(pg_catalog.pg_last_wal_replay_lsn()::text, '` + noRecovery + `') end`
+	probeRecovery = `, case when not pg_catalog.pg_is_in_recovery() then coalesce(pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text, '` + noRecovery + `') end`
 	noRecovery    = `none`
 	probeCoarse   = `select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only'), -1`
 )

@@ -50,13 +50,17 @@ func newPostgresWire(ctx context.Context, conn *pgconn.PgConn) (*postgresWire, e
 	return w, nil
 }
 
+// ownPath has the rest of a query string look for nothing outside the server's own schema. It is no startup parameter, which poolers between
+// refuse, and holds for this one string, because they give the connection to others.
+const ownPath = "set local search_path to pg_catalog; "
+
 // query sends queries in one write and reads their results. An error of the server belongs to its query's result; any other
 // ends the connection's use.
 func (w *postgresWire) query(ctx context.Context, sql ...string) ([]postgresResult, error) {
 	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for _, q := range sql {
-		w.fe.Send(&pgproto3.Query{String: q})
+		w.fe.Send(&pgproto3.Query{String: ownPath + q})
 	}
 	if err := w.fe.Flush(); err != nil {
 		return nil, w.broken(ctx, err)

@@ -18,12 +18,12 @@ grant usage on schema fairlead to public;
 
 -- Rows are only inserted and deleted, so the table stays small if autovacuum comes often, whatever its size.
 create table if not exists fairlead.commits (
-    session uuid not null,
+    session pg_catalog.uuid not null,
     seq bigint not null,
     -- Written by a resolver in place of the transaction: the commit did not happen, and with this row it cannot any more.
     void boolean not null default false,
     -- Not the transaction's beginning, which may be long ago when it commits.
-    created timestamptz not null default pg_catalog.clock_timestamp(),
+    created pg_catalog.timestamptz not null default pg_catalog.clock_timestamp(),
     primary key (session, seq)
 ) with (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
@@ -34,7 +34,7 @@ revoke all on fairlead.commits from public;
 -- mark writes the row of a commit, last thing before it, and deletes the rows of the session up to p_settled. It returns
 -- "marked" or, in a read-only transaction, "readonly", and the id that the transaction had before, 0 if it had none.
 -- Its plans are made while the table is small, and must be good when it has grown.
-create or replace function fairlead.mark(p_session uuid, p_seq bigint, p_settled bigint) returns text
+create or replace function fairlead.mark(p_session pg_catalog.uuid, p_seq bigint, p_settled bigint) returns pg_catalog.text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -62,7 +62,7 @@ $$;
 -- forget deletes a session's answered rows, or, when it has none yet, does its part of the common work. It waits for nobody:
 -- a lost transaction may hold locks on rows for long. It looks at the last hundred only: before them there may be any number
 -- that are deleted already, and cannot be vacuumed away as long as some long transaction lives. It runs with what mark set.
-create or replace function fairlead.forget(p_session uuid, p_settled bigint) returns void
+create or replace function fairlead.forget(p_session pg_catalog.uuid, p_settled bigint) returns pg_catalog.void
 language plpgsql volatile
 as $$
 begin
@@ -78,7 +78,7 @@ $$;
 
 -- sweep deletes what is older than a day from one page of the table, whichever. Done in proportion to the rows that are left
 -- behind, it keeps their number down, however large the table is, and costs the same however many deleted rows it holds.
-create or replace function fairlead.sweep() returns void
+create or replace function fairlead.sweep() returns pg_catalog.void
 language plpgsql volatile
 as $$
 declare
@@ -100,7 +100,7 @@ $$;
 -- resolve decides a commit in doubt: "committed" or "aborted". It waits while the transaction still lives. After "aborted",
 -- which counts once it is committed itself, the transaction cannot commit any more, as its own row would collide. "unknown":
 -- the row was deleted meanwhile. It wants READ COMMITTED.
-create or replace function fairlead.resolve(p_session uuid, p_seq bigint) returns text
+create or replace function fairlead.resolve(p_session pg_catalog.uuid, p_seq bigint) returns pg_catalog.text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
@@ -122,7 +122,7 @@ end
 $$;
 
 -- barrier writes something, so that its commit waits for what a commit waits for, and leaves no row.
-create or replace function fairlead.barrier() returns void
+create or replace function fairlead.barrier() returns pg_catalog.void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -149,5 +149,5 @@ end
 $$;
 
 -- The rest is for everybody: without a session's random number there is nothing to be learnt or spoilt by it.
-revoke all on function fairlead.forget(uuid, bigint), fairlead.sweep(), fairlead.prune() from public;
-grant execute on function fairlead.mark(uuid, bigint, bigint), fairlead.resolve(uuid, bigint), fairlead.barrier() to public;
+revoke all on function fairlead.forget(pg_catalog.uuid, bigint), fairlead.sweep(), fairlead.prune() from public;
+grant execute on function fairlead.mark(pg_catalog.uuid, bigint, bigint), fairlead.resolve(pg_catalog.uuid, bigint), fairlead.barrier() to public;

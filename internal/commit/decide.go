@@ -38,7 +38,7 @@ func Decide(ctx context.Context, q Querier, e Evidence, reign topology.Reign) (O
 
 const (
 	markerBarrier = Tag + readCommitted + `; select fairlead.barrier()`
-	lsnBarrier    = Tag + `select pg_catalog.pg_logical_emit_message(true, 'fairlead', '')`
+	lsnBarrier    = Tag + ownPath + `; select pg_catalog.pg_logical_emit_message(true, 'fairlead', '')`
 )
 
 // Barrier waits until everything that is committed on the server is as durable as the connection's synchronous_commit asks

@@ -17,7 +17,7 @@ const (
 	longestPause = 100 * time.Millisecond
 )
 
-const identity = Tag + `select pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), ` + system + `, ` + boot + `)`
+const identity = Tag + ownPath + `; select pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), ` + system + `, ` + boot + `)`
 
 // ruling is what the evidence and the reign say, before the server is asked.
 type ruling uint8
@@ -88,7 +88,7 @@ func judge(ctx context.Context, q Querier, e *Evidence, reign *topology.Reign) (
 
 // status asks for the fate of a transaction until it has one.
 func status(ctx context.Context, q Querier, xid uint64) (Outcome, error) {
-	sql := fmt.Sprintf(Tag+`select pg_catalog.pg_xact_status('%d'::pg_catalog.xid8)`, xid)
+	sql := fmt.Sprintf(Tag+ownPath+`; select pg_catalog.pg_xact_status('%d'::pg_catalog.xid8)`, xid)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {

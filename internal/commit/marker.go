@@ -12,7 +12,10 @@ import (
 
 // readCommitted makes the transaction of the rest of a query string one that may write and sees what others commit
 // meanwhile, whatever the role's defaults are.
-const readCommitted = `set transaction isolation level read committed, read write`
+const readCommitted = `set transaction isolation level read committed, read write; ` + ownPath
+
+// ownPath has the rest of a query string look for nothing outside the server's own schema.
+const ownPath = `set local search_path to pg_catalog`
 
 // resolve decides by the marker: it tries to write the row itself.
 func resolve(ctx context.Context, q Querier, e *Evidence, reign *topology.Reign) (Outcome, error) {
@@ -44,7 +47,7 @@ func resolveStatement(ctx context.Context, k *Key, reign *topology.Reign) string
 	if end, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(end).Milliseconds(), 1)
 	}
-	call := fmt.Sprintf(`fairlead.resolve('%s'::uuid, %d)`, k.session(), k.Seq)
+	call := fmt.Sprintf(`fairlead.resolve('%s'::pg_catalog.uuid, %d)`, k.session(), k.Seq)
 	// A writer that was superseded answers for a history that is no more. Its statistics may have been reset, but not its
 	// start.
 	if started, _, _ := strings.Cut(reign.Boot, "."); digits(started) {

@@ -21,7 +21,7 @@ const (
 )
 
 const (
-	markStatement = Tag + `select fairlead.mark($1::uuid, $2::bigint, $3::bigint)`
+	markStatement = Tag + `select fairlead.mark($1::pg_catalog.uuid, $2::bigint, $3::bigint)`
 
 	// A boot is formed as package topology does it.
 	bootStart = `(extract(epoch from pg_catalog.pg_postmaster_start_time()) operator(pg_catalog.*) 1000000)::bigint`
@@ -32,7 +32,7 @@ const (
 	// It has neither a table nor a subquery, so that running it costs next to nothing. Which server it is does not change while
 	// a connection to it lives, and is asked only once.
 	lsnStatement = Tag + `select case when pg_catalog.pg_is_in_recovery() then '` + answerRecovery + `'` +
-		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text,` +
+		` else pg_catalog.concat_ws(' ', coalesce(pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text,` +
 		` case when pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.=) 'serializable' then '` + answerSerializable + `' else '` + answerNoXID + `' end),` +
 		` pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),` +
 		` case when $1::boolean then pg_catalog.concat_ws(' ', ` + system + `, ` + boot + `) end) end`

@@ -37,10 +37,20 @@ func (e *examination) login(ctx context.Context) Check {
 	}
 	e.conn = conn
 	var user, database, version string
-	if err := conn.QueryRow(ctx, "select current_user, current_database(), current_setting('server_version')").Scan(&user, &database, &version); err != nil {
+	if err := e.ask(ctx, "select current_user, pg_catalog.current_database(), pg_catalog.current_setting('server_version')", &user, &database, &version); err != nil {
 		return Check{Status: Failed, Found: err.Error()}
 	}
 	return ok("as %s to %s, PostgreSQL %s", user, database, version)
+}
+
+// ask scans the only row of a query's answer. The query looks for nothing outside the server's own schema.
+func (e *examination) ask(ctx context.Context, sql string, to ...any) error {
+	return pgx.BeginFunc(ctx, e.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "set local search_path to pg_catalog"); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, sql).Scan(to...)
+	})
 }
 
 // explainLogin says what a refusal means.
@@ -74,14 +84,11 @@ func (e *examination) privileges(ctx context.Context) Check {
 	if e.conn == nil {
 		return skip(notLoggedIn)
 	}
-	rows, err := e.conn.Query(ctx, `select p.oid::regprocedure::text from pg_catalog.pg_proc p
-		where p.pronamespace = 'pg_catalog'::regnamespace
-		and p.proname in ('pg_control_system', 'pg_postmaster_start_time', 'pg_is_in_recovery', 'aurora_replica_status', 'aurora_db_instance_identifier')
-		and not pg_catalog.has_function_privilege(p.oid, 'execute') order by 1`)
-	if err != nil {
-		return Check{Status: Failed, Found: err.Error()}
-	}
-	lacking, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	var lacking []string
+	err := e.ask(ctx, `select pg_catalog.array_agg(p.oid::pg_catalog.regprocedure::pg_catalog.text order by p.proname) from pg_catalog.pg_proc p
+		where p.pronamespace operator(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace and p.proname operator(pg_catalog.=) any
+		(array['pg_control_system', 'pg_postmaster_start_time', 'pg_is_in_recovery', 'aurora_replica_status', 'aurora_db_instance_identifier']::pg_catalog.name[])
+		and not pg_catalog.has_function_privilege(p.oid, 'execute')`, &lacking)
 	if err != nil {
 		return Check{Status: Failed, Found: err.Error()}
 	}
@@ -97,7 +104,7 @@ func (e *examination) topology(ctx context.Context) Check {
 		return skip(notLoggedIn)
 	}
 	var standby bool
-	err := e.conn.QueryRow(ctx, "select pg_catalog.to_regproc('pg_catalog.aurora_replica_status') is not null, pg_catalog.pg_is_in_recovery()").Scan(&e.aurora, &standby)
+	err := e.ask(ctx, "select pg_catalog.to_regproc('pg_catalog.aurora_replica_status') is not null, pg_catalog.pg_is_in_recovery()", &e.aurora, &standby)
 	if err != nil {
 		return Check{Status: Failed, Found: err.Error()}
 	}
@@ -128,11 +135,8 @@ func (e *examination) replicas(ctx context.Context) Check {
 	case e.aurora && e.cfg.InstanceHostPattern == "":
 		return skip("the hosts of the instances are not known")
 	case e.aurora:
-		rows, err := e.conn.Query(ctx, "select server_id::text from pg_catalog.aurora_replica_status() order by 1")
-		if err != nil {
-			return Check{Status: Failed, Found: err.Error()}
-		}
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		var ids []string
+		err := e.ask(ctx, "select pg_catalog.array_agg(server_id::pg_catalog.text order by server_id) from pg_catalog.aurora_replica_status()", &ids)
 		if err != nil {
 			return Check{Status: Failed, Found: err.Error()}
 		}
@@ -223,9 +227,9 @@ func (e *examination) limits(ctx context.Context) Check {
 	}
 	var most, reserved, used int
 	var tokens bool
-	err := e.conn.QueryRow(ctx, `select current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int,
-		(select coalesce(sum(numbackends), 0)::int from pg_catalog.pg_stat_database),
-		coalesce((select pg_catalog.pg_has_role(current_user, oid, 'member') from pg_catalog.pg_roles where rolname = 'rds_iam'), false)`).Scan(&most, &reserved, &used, &tokens)
+	err := e.ask(ctx, `select pg_catalog.current_setting('max_connections')::int, pg_catalog.current_setting('superuser_reserved_connections')::int,
+		(select coalesce(pg_catalog.sum(numbackends), 0)::int from pg_catalog.pg_stat_database),
+		coalesce((select pg_catalog.pg_has_role(current_user, oid, 'member') from pg_catalog.pg_roles where rolname operator(pg_catalog.=) 'rds_iam'), false)`, &most, &reserved, &used, &tokens)
 	if err != nil {
 		return Check{Status: Failed, Found: err.Error()}
 	}

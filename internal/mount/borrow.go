@@ -250,7 +250,7 @@ func (l *lender) unpin(x *lent) {
 }
 
 // snapshot is what pg_settings has, for comparison.
-const snapshot = `select pg_catalog.md5(pg_catalog.string_agg(name operator(pg_catalog.||) '=' operator(pg_catalog.||) coalesce(setting, ''), chr(10) order by name)) from pg_catalog.pg_settings where name operator(pg_catalog.<>) 'in_hot_standby'`
+const snapshot = `select pg_catalog.md5(pg_catalog.string_agg(name operator(pg_catalog.||) '=' operator(pg_catalog.||) coalesce(setting, ''), pg_catalog.chr(10) order by name)) from pg_catalog.pg_settings where name operator(pg_catalog.<>) 'in_hot_standby'`
 
 // verify compares what is known of an upstream with what the server says. An upstream that carries anything else is of no use.
 func (l *lender) verify(ctx context.Context, x *lent) error {
@@ -268,7 +268,7 @@ func (l *lender) verify(ctx context.Context, x *lent) error {
 	if channels := ask("select pg_catalog.string_agg(c, ',') from pg_catalog.pg_listening_channels() c"); channels != "" {
 		wrong = append(wrong, "channels listened on: "+channels)
 	}
-	for name := range strings.SplitSeq(ask("select pg_catalog.string_agg(name, chr(10)) from pg_catalog.pg_prepared_statements"), "\n") {
+	for name := range strings.SplitSeq(ask("select pg_catalog.string_agg(name, pg_catalog.chr(10)) from pg_catalog.pg_prepared_statements"), "\n") {
 		if name != "" && !x.memory.Knows(name) {
 			wrong = append(wrong, "prepared statement: "+name)
 		}

@@ -193,8 +193,9 @@ func sameServer(a, b topology.Instance) bool {
 // connection was.
 func endFormer(ctx context.Context, up *backend.Upstream, last *former, committing bool) error {
 	age := time.Since(last.since)
-	row := fmt.Sprintf(`from pg_catalog.pg_stat_activity where pid = %d and usename = session_user`+
-		` and datname = pg_catalog.current_database() and pg_catalog.clock_timestamp() - backend_start >= interval '%d milliseconds'`,
+	row := fmt.Sprintf(`from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) %d and usename operator(pg_catalog.=) session_user`+
+		` and datname operator(pg_catalog.=) pg_catalog.current_database()`+
+		` and (pg_catalog.clock_timestamp() operator(pg_catalog.-) backend_start) operator(pg_catalog.>=) interval '%d milliseconds'`,
 		last.pid, max(0, (age-age/1000-time.Second)/time.Millisecond))
 	begun := time.Now()
 	for {

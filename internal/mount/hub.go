@@ -360,7 +360,7 @@ func (h *hub) connect(ctx context.Context, ticket topology.Ticket, again bool) (
 		h.there = nil
 		listen := hubTag + "LISTEN " + h.own + ";" + h.difference()
 		h.mu.Unlock()
-		if _, err = up.Query(ctx, hubTag+"SET client_encoding TO "+session.Quote(h.encoding)); err == nil {
+		if _, err = up.Query(ctx, hubTag+"SET client_encoding TO "+session.Quote(h.encoding)+"; SET search_path TO pg_catalog"); err == nil {
 			_, err = up.Query(ctx, listen)
 		}
 		if err == nil {
