@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 )
 
@@ -78,10 +79,15 @@ func (c *Config) checkAuth() error {
 		return fmt.Errorf("fairlead: iam_audience with auth=%s: set auth=iam_sts, or leave iam_audience out", c.Auth)
 	case c.Credentials != nil && c.Auth != AuthPassword:
 		return fmt.Errorf("fairlead: the Config has Credentials and auth=%s: leave one of them out", c.Auth)
-	case c.Auth.bearer() && c.Conn.TLSConfig == nil && !slices.ContainsFunc(c.Conn.Fallbacks, func(f *pgxFallback) bool { return f.TLSConfig != nil }):
-		return fmt.Errorf("fairlead: auth=%s without TLS: a token is sent over TLS only; set sslmode=verify-full", c.Auth)
+	case c.Auth.bearer() && !c.verified():
+		return fmt.Errorf("fairlead: auth=%s with a server that is not verified: a token is sent over TLS only, and only to a server whose certificate is verified; set sslmode=verify-full, and sslrootcert to who signs it (rds for RDS)", c.Auth)
 	}
 	return nil
+}
+
+// verified reports whether a way to the database is to a server that proves which one it is.
+func (c *Config) verified() bool {
+	return backend.Verifies(c.Conn.TLSConfig) || slices.ContainsFunc(c.Conn.Fallbacks, func(f *pgxFallback) bool { return backend.Verifies(f.TLSConfig) })
 }
 
 // bearer reports whether who reads what is logged in with can use it.
@@ -102,6 +108,9 @@ func (c *Config) beforeConnect() (func(context.Context, *pgx.ConnConfig) error, 
 			conn.User = got.User
 		}
 		conn.Password = got.Password.Reveal()
+		if err := backend.Guard(&conn.Config, got.Bearer); err != nil {
+			return fmt.Errorf("fairlead: log in to %s: %w", conn.Host, err)
+		}
 		return nil
 	}, nil
 }

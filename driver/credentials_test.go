@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
@@ -41,7 +42,8 @@ func TestCertificatesOfRDSAreTrustedWhereTheyBelong(t *testing.T) {
 		"sslrootcert=rds sslmode=verify-ca":                                {ca, "rds"},
 		"sslrootcert=rds sslmode=prefer":                                   {unsafe, ""},
 		"auth=iam":                                                         {full, "rds"},
-		"auth=iam sslmode=require":                                         {unsafe, ""},
+		"auth=iam sslmode=verify-ca":                                       {ca, "rds"},
+		"auth=iam sslrootcert=rds sslmode=require":                         {ca, "rds"},
 		"sslmode=verify-full host=db.example.com":                          {full, ""},
 		"sslrootcert=rds host=db.example.com":                              {full, "rds"},
 		"sslrootcert=" + other + " sslrootcert=rds":                        {full, "rds"},
@@ -103,18 +105,24 @@ func TestCertificatesOfRDSAreTrustedWhereTheyBelong(t *testing.T) {
 func TestParametersOfCredentialsThatDoNotGoTogether(t *testing.T) {
 	quietEnv(t)
 	for dsn, want := range map[string]string{
-		"auth=secret":              "secret_id",
-		"secret_id=x":              "auth=secret",
-		"iam_host=h":               "auth=iam",
-		"auth=iam sslmode=disable": "sslmode=verify-full",
-		"auth=iam host=/tmp":       "sslmode=verify-full",
-		"auth=iam_sts":             "iam_audience",
-		"iam_audience=x":           "auth=iam_sts",
-		"auth=iam_sts iam_audience=x sslmode=disable": "sslmode=verify-full",
-		"auth=secret secret_id=arn:aws:s3:::x":        "",
-		"auth=iam secret_id=x":                        "secret_id",
-		"auth=secret secret_id=x iam_host=h":          "iam_host",
-		"postgres://h?auth=iam&sslmode=disable":       "over TLS only",
+		"auth=secret":                                    "secret_id",
+		"secret_id=x":                                    "auth=secret",
+		"iam_host=h":                                     "auth=iam",
+		"auth=iam sslmode=disable":                       "sslmode=verify-full",
+		"auth=iam host=/tmp":                             "sslmode=verify-full",
+		"auth=iam sslmode=allow":                         "sslmode=verify-full",
+		"auth=iam sslmode=prefer":                        "sslmode=verify-full",
+		"auth=iam sslmode=require":                       "sslmode=verify-full",
+		"auth=iam sslmode=require host=" + rdsHost:       "sslmode=verify-full",
+		"auth=iam sslmode=verify-ca host=db.example.com": "sslrootcert",
+		"auth=iam_sts iam_audience=x sslmode=require":    "sslmode=verify-full",
+		"auth=iam_sts":                                   "iam_audience",
+		"iam_audience=x":                                 "auth=iam_sts",
+		"auth=iam_sts iam_audience=x sslmode=disable":    "sslmode=verify-full",
+		"auth=secret secret_id=arn:aws:s3:::x":           "",
+		"auth=iam secret_id=x":                           "secret_id",
+		"auth=secret secret_id=x iam_host=h":             "iam_host",
+		"postgres://h?auth=iam&sslmode=disable":          "over TLS only",
 	} {
 		_, err := ParseConfig(dsn)
 		if want == "" {
@@ -132,6 +140,30 @@ func TestParametersOfCredentialsThatDoNotGoTogether(t *testing.T) {
 	c.Credentials = credentials.Static(credentials.Credential{})
 	if _, err := NewConnector(c); err == nil || !strings.Contains(err.Error(), "Credentials and auth=iam") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What is changed after ParseConfig is looked at too, and plain pgx gets no more than the driver does.
+func TestATokenIsForVerifiedServersWhateverIsChanged(t *testing.T) {
+	quietEnv(t)
+	c := mustParse(t, "host="+rdsHost+" auth=iam")
+	c.Conn.TLSConfig = &tls.Config{InsecureSkipVerify: true}
+	if _, err := NewConnector(c); err == nil || !strings.Contains(err.Error(), "sslmode=verify-full") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("FAIRLEAD_DISABLE", "1")
+	for bearer, want := range map[bool]string{true: "sslmode=verify-full", false: ""} {
+		c := mustParse(t, "host="+rdsHost+" user=app sslmode=require")
+		c.Credentials = credentials.Static(credentials.Credential{User: "app", Password: credentials.NewSecret("p"), Bearer: bearer})
+		pool, err := PoolConfig(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := &pgx.ConnConfig{Config: *pool.ConnConfig.Config.Copy()}
+		err = pool.BeforeConnect(t.Context(), conn)
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) || want == "" && (err != nil || conn.RequireAuth != "!password") {
+			t.Errorf("a token: %v: %v, require_auth=%s", bearer, err, conn.RequireAuth)
+		}
 	}
 }
 

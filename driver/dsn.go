@@ -67,10 +67,10 @@ func ParseConfig(dsn string) (*Config, error) {
 			return nil, fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, name)
 		}
 	}
+	c.secure(trust)
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	c.secure(trust)
 	return c, nil
 }
 

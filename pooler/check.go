@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
@@ -246,7 +247,8 @@ func (l *Listener) complete(c *Config) error {
 
 // completeIAM looks at whether tokens can be taken, and proved.
 func (l *Listener) completeIAM(k *Cluster) error {
-	overTLS := func(f *pgconn.FallbackConfig) bool { return f.TLSConfig != nil }
+	conn := k.Database.Conn
+	verified := backend.Verifies(conn.TLSConfig) || slices.ContainsFunc(conn.Fallbacks, func(f *pgconn.FallbackConfig) bool { return backend.Verifies(f.TLSConfig) })
 	if err := l.IAMAuth.check(); err != nil {
 		return err
 	}
@@ -257,8 +259,8 @@ func (l *Listener) completeIAM(k *Cluster) error {
 		return fmt.Errorf("iam_auth: %s with login: %s: a token is given as a password", l.IAMAuth, l.Login)
 	case l.TLS == nil && !l.unix():
 		return fmt.Errorf("iam_auth: %s: tokens are taken over TLS and Unix sockets only: tls_cert_file and tls_key_file are needed", l.IAMAuth)
-	case len(k.IAMRoles) == 0 && k.Database.Conn.TLSConfig == nil && !slices.ContainsFunc(k.Database.Conn.Fallbacks, overTLS):
-		return fmt.Errorf("iam_auth: %s: a token is proved by a login to the cluster, over TLS only: set sslmode=verify-full in its DSN", l.IAMAuth)
+	case len(k.IAMRoles) == 0 && !verified:
+		return fmt.Errorf("iam_auth: %s: a token is proved by a login to the cluster, and sent only to a server whose certificate is verified: set sslmode=verify-full in its DSN, and sslrootcert to who signs it (rds for RDS)", l.IAMAuth)
 	}
 	return nil
 }

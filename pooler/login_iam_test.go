@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
@@ -169,5 +170,32 @@ func TestAClusterThatIsAwaySaysThatTokensCannotBeChecked(t *testing.T) {
 	}
 	if err := loginAs(t, w.addr, "other", fresh, w.private); code(err) != "57P03" {
 		t.Errorf("%v", err)
+	}
+}
+
+// A token is proved by a login, and given to nobody who may have put himself between.
+func TestTokensNeedAVerifiedCluster(t *testing.T) {
+	for dsn, want := range map[string]string{
+		"host=db.example.com sslmode=disable":                              "sslmode=verify-full",
+		"host=db.example.com sslmode=prefer":                               "sslmode=verify-full",
+		"host=db.example.com sslmode=require":                              "sslmode=verify-full",
+		"host=app.cluster-x.eu-west-1.rds.amazonaws.com sslmode=require":   "sslmode=verify-full",
+		"host=db.example.com sslmode=verify-ca":                            "sslrootcert",
+		"host=db.example.com sslmode=verify-full":                          "",
+		"host=app.cluster-x.eu-west-1.rds.amazonaws.com sslmode=verify-ca": "",
+		"host=app.cluster-x.eu-west-1.rds.amazonaws.com sslrootcert=rds":   "",
+	} {
+		for _, auth := range []pooler.IAMAuth{pooler.IAMAllowed, pooler.IAMRequired} {
+			db, err := driver.ParseConfig(dsn + " user=app dbname=app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := pooler.Listener{Address: "127.0.0.1:0", IAMAuth: auth}
+			withServerCert(t, &l)
+			_, err = pooler.New(pooler.Config{Listeners: []pooler.Listener{l}, Clusters: map[string]*pooler.Cluster{"main": {Database: db}}})
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "iam_auth")) {
+				t.Errorf("%s, iam_auth %s: %v", dsn, auth, err)
+			}
+		}
 	}
 }

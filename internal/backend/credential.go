@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,9 @@ func (l *Login) enterWith(ctx context.Context, cfg *pgconn.Config, from credenti
 			return nil, &CredentialError{Target: target, Err: err}
 		}
 		pg, err := pgconn.ConnectConfig(ctx, try)
+		if asksInTheClear(try, err) {
+			return nil, &CredentialError{Target: target, Err: ErrClear}
+		}
 		if err == nil || !refusesCredential(err) {
 			return pg, err
 		}
@@ -118,31 +122,55 @@ func obtain(ctx context.Context, from credentials.Provider, t credentials.Target
 	}
 }
 
-// with is cfg with a credential in it, and without the ways in the clear for one that must not be seen.
+// with is cfg with a credential in it, which is given to nobody who could misuse it.
 func with(cfg *pgconn.Config, c *credentials.Credential) (*pgconn.Config, error) {
 	cfg = cfg.Copy()
 	if c.User != "" {
 		cfg.User = c.User
 	}
 	cfg.Password = c.Password.Reveal()
-	if !c.Bearer {
-		return cfg, nil
-	}
-	secure := cfg.Fallbacks[:0]
-	for _, f := range cfg.Fallbacks {
-		if f.TLSConfig != nil {
-			secure = append(secure, f)
+	return cfg, Guard(cfg, c.Bearer)
+}
+
+// errUnverified refuses to send a token to whoever takes it.
+var errUnverified = errors.New("a token is sent only to a server whose certificate is verified: set sslmode=verify-full, and sslrootcert to who signs it (rds for RDS)")
+
+// ErrClear is a server that asks for a password in the clear, and may be anybody.
+var ErrClear = errors.New("the server asks for the password in the clear, and its certificate is not verified: set sslmode=verify-full (require_auth=password sends it all the same)")
+
+// noClear is pgconn's require_auth for servers that may be anybody.
+const noClear = "!password"
+
+// Guard takes from cfg the ways to servers that are not verified, if the password is a token that whoever reads it can use. Of other
+// passwords such servers get no more than a proof, unless require_auth says so.
+func Guard(cfg *pgconn.Config, bearer bool) error {
+	if !bearer {
+		unverified := !Verifies(cfg.TLSConfig) || slices.ContainsFunc(cfg.Fallbacks, func(f *pgconn.FallbackConfig) bool { return !Verifies(f.TLSConfig) })
+		local := strings.HasPrefix(cfg.Host, "/") || strings.HasPrefix(cfg.Host, "@")
+		switch given := cfg.RequireAuth; {
+		case local || !unverified || strings.Contains(given, noClear):
+		case given == "":
+			cfg.RequireAuth = noClear
+		case strings.HasPrefix(given, "!"):
+			cfg.RequireAuth = given + "," + noClear
 		}
+		return nil
 	}
-	cfg.Fallbacks = secure
-	if cfg.TLSConfig != nil {
-		return cfg, nil
+	cfg.Fallbacks = slices.DeleteFunc(slices.Clone(cfg.Fallbacks), func(f *pgconn.FallbackConfig) bool { return !Verifies(f.TLSConfig) })
+	if Verifies(cfg.TLSConfig) {
+		return nil
 	}
-	if len(secure) == 0 {
-		return nil, errors.New("an IAM token is not sent without TLS: set sslmode=verify-full")
+	if len(cfg.Fallbacks) == 0 {
+		return errUnverified
 	}
-	cfg.TLSConfig, cfg.Fallbacks = secure[0].TLSConfig, secure[1:]
-	return cfg, nil
+	first := cfg.Fallbacks[0]
+	cfg.Host, cfg.Port, cfg.TLSConfig, cfg.Fallbacks = first.Host, first.Port, first.TLSConfig, cfg.Fallbacks[1:]
+	return nil
+}
+
+// asksInTheClear reports whether a login ended because the server asked for what Guard forbids.
+func asksInTheClear(cfg *pgconn.Config, err error) bool {
+	return err != nil && strings.Contains(cfg.RequireAuth, noClear) && strings.Contains(err.Error(), "require_auth check failed")
 }
 
 // refusesCredential reports whether a server has refused the user or the password.

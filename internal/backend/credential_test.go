@@ -3,10 +3,12 @@ package backend
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +82,7 @@ func inTurn(passwords ...string) credentials.Provider {
 func TestWhatIsRefusedIsReplacedAtOnce(t *testing.T) {
 	for _, code := range []string{"28P01", "28000"} {
 		var tried []string
-		l := loginTo(t, "host=a user=u sslmode=disable", func(user, password string) string {
+		l := loginTo(t, "host=a user=u sslmode=disable require_auth=password", func(user, password string) string {
 			if tried = append(tried, user+" "+password); password == "third" {
 				return ""
 			}
@@ -100,7 +102,7 @@ func TestWhatIsRefusedIsReplacedAtOnce(t *testing.T) {
 
 func TestAttemptsWithCredentialsAreBounded(t *testing.T) {
 	tried := 0
-	l := loginTo(t, "host=a sslmode=disable", func(string, string) string { tried++; return "28P01" })
+	l := loginTo(t, "host=a sslmode=disable require_auth=password", func(string, string) string { tried++; return "28P01" })
 	l.Credentials = inTurn("1", "2", "3", "4", "5", "6", "7", "8")
 	_, err := l.Probe(t.Context(), topology.Endpoint{Host: "a", Port: 5432}, nil)
 	var refused *topology.LoginRefusedError
@@ -117,7 +119,7 @@ func TestAttemptsWithCredentialsAreBounded(t *testing.T) {
 
 func TestOtherErrorsAreNoneOfTheCredentials(t *testing.T) {
 	tried := 0
-	l := loginTo(t, "host=a sslmode=disable", func(string, string) string { tried++; return "53300" })
+	l := loginTo(t, "host=a sslmode=disable require_auth=password", func(string, string) string { tried++; return "53300" })
 	l.Credentials = inTurn("1", "2")
 	if _, err := l.Probe(t.Context(), topology.Endpoint{Host: "a", Port: 5432}, nil); tried != 1 || err == nil {
 		t.Errorf("%d attempts: %v", tried, err)
@@ -128,7 +130,7 @@ func TestACredentialThatCannotBeHadYetIsWaitedForInTheSameLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		var tried []string
-		l := loginTo(t, "host=a sslmode=disable connect_timeout=60", func(_, password string) string {
+		l := loginTo(t, "host=a sslmode=disable require_auth=password connect_timeout=60", func(_, password string) string {
 			if tried = append(tried, password); password == "second" {
 				return ""
 			}
@@ -161,31 +163,17 @@ func TestACredentialThatCannotBeHadYetIsWaitedForInTheSameLogin(t *testing.T) {
 	})
 }
 
-func TestATokenIsNotSentInTheClear(t *testing.T) {
-	token := credentials.Static(credentials.Credential{Password: credentials.NewSecret("token"), Bearer: true})
-	for _, mode := range []string{"disable", "prefer", "allow", "require"} {
-		l := loginTo(t, "host=a sslmode="+mode, func(string, string) string { t.Errorf("%s: it was sent", mode); return "" })
-		l.Credentials = token
-		if _, err := l.Probe(t.Context(), topology.Endpoint{Host: "a", Port: 5432}, nil); err == nil {
-			t.Errorf("%s: logged in", mode)
-		}
-		cfg, err := with(l.config(topology.Endpoint{Host: "a", Port: 5432}, nil), must(token.Credential(t.Context(), credentials.Target{}, nil)))
-		if mode == "disable" {
-			if err == nil || !strings.Contains(err.Error(), "sslmode=verify-full") {
-				t.Errorf("%s: %v", mode, err)
-			}
-			continue
-		}
-		if err != nil || cfg.TLSConfig == nil || slices.ContainsFunc(cfg.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.TLSConfig == nil }) {
-			t.Errorf("%s: a way without TLS is left; %v", mode, err)
-		}
+// Of several hosts those are left that prove who they are.
+func TestATokenGoesToVerifiedHostsOnly(t *testing.T) {
+	verified, any := &tls.Config{ServerName: "b"}, &tls.Config{InsecureSkipVerify: true}
+	cfg := &pgconn.Config{Host: "a", Port: 1, TLSConfig: any, Fallbacks: []*pgconn.FallbackConfig{{Host: "a", Port: 1}, {Host: "b", Port: 2, TLSConfig: verified}, {Host: "b", Port: 2}}}
+	if err := Guard(cfg, true); err != nil || cfg.Host != "b" || cfg.Port != 2 || cfg.TLSConfig != verified || len(cfg.Fallbacks) != 0 {
+		t.Errorf("%v, %+v", err, cfg)
 	}
 }
 
-func must(c *credentials.Credential, _ error) *credentials.Credential { return c }
-
 func TestAHostOutsideTheClusterGetsNothing(t *testing.T) {
-	l := loginTo(t, "host=app.cluster-xyz.eu-west-1.rds.amazonaws.com,10.0.0.1 port=5432,6432 sslmode=disable", func(string, string) string { return "" })
+	l := loginTo(t, "host=app.cluster-xyz.eu-west-1.rds.amazonaws.com,10.0.0.1 port=5432,6432 sslmode=disable require_auth=password", func(string, string) string { return "" })
 	l.HostPattern = "?.xyz.eu-west-1.rds.amazonaws.com"
 	asked := 0
 	l.Credentials = credentials.Func(func(context.Context, credentials.Target, []credentials.Refusal) (*credentials.Credential, error) {
@@ -224,6 +212,57 @@ func TestTLSIsOfThisDecade(t *testing.T) {
 	for _, h := range l.hosts {
 		if way := l.config(h.endpoint, nil).TLSConfig; way.MinVersion != tls.VersionTLS12 || way.ClientSessionCache == nil {
 			t.Errorf("%v: %x", h.endpoint, way.MinVersion)
+		}
+	}
+}
+
+// Whoever asks for a password in the clear gets it if it is the server, by its certificate, or if that is wished.
+func TestACredentialInTheClearIsForVerifiedServers(t *testing.T) {
+	for _, c := range []struct {
+		dsn, host string
+		bearer    bool
+		want      string // "": it is sent
+	}{
+		{"host=a sslmode=disable", "a", false, "sslmode=verify-full"},
+		{"host=a sslmode=prefer", "a", false, "sslmode=verify-full"},
+		{"host=a sslmode=disable require_auth=!md5", "a", false, "sslmode=verify-full"},
+		{"host=a sslmode=disable require_auth=password", "a", false, ""},
+		{"host=/tmp", "/tmp", false, ""},
+		{"host=a sslmode=disable", "a", true, "sslmode=verify-full"},
+		{"host=a sslmode=allow", "a", true, "sslmode=verify-full"},
+		{"host=a sslmode=prefer", "a", true, "sslmode=verify-full"},
+		{"host=a sslmode=require", "a", true, "sslmode=verify-full"},
+		{"host=a sslmode=disable require_auth=password", "a", true, "sslmode=verify-full"},
+	} {
+		var tried atomic.Int32
+		l := loginTo(t, c.dsn, func(string, string) string { tried.Add(1); return "" })
+		l.Credentials = credentials.Static(credentials.Credential{User: "u", Password: credentials.NewSecret("confidential"), Bearer: c.bearer})
+		pg, err := l.Probe(t.Context(), topology.Endpoint{Host: c.host, Port: 5432}, nil)
+		if err == nil {
+			_ = pg.Close(t.Context())
+		}
+		if c.want == "" && (err != nil || tried.Load() != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || tried.Load() != 0) {
+			t.Errorf("%s, a token: %v: it was sent %d times, %v", c.dsn, c.bearer, tried.Load(), err)
+		}
+	}
+}
+
+func TestWhichConnectionsAreVerified(t *testing.T) {
+	roots := x509.NewCertPool()
+	peer := func([][]byte, [][]*x509.Certificate) error { return nil }
+	for name, c := range map[string]struct {
+		cfg  *tls.Config
+		want bool
+	}{
+		"none":                              {nil, false},
+		"verify-full":                       {&tls.Config{ServerName: "a"}, true},
+		"require":                           {&tls.Config{InsecureSkipVerify: true}, false},
+		"verify-ca":                         {&tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: peer, RootCAs: roots}, true},
+		"verify-ca by any public authority": {&tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: peer}, false},
+		"a check of one's own":              {&tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}, true},
+	} {
+		if got := Verifies(c.cfg); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
