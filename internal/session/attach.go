@@ -90,7 +90,13 @@ func (s *Session) Undo(m Mark) bool {
 	if !m.plain || len(s.tail) > 0 || s.skipBody > 0 || s.base != m.base || len(s.journal) < m.journal || n > len(s.outstanding()) {
 		return false
 	}
+	for _, o := range s.queue[len(s.queue)-n:] {
+		if o.keepsAside() {
+			s.asides = s.asides[:len(s.asides)-1]
+		}
+	}
 	s.queue = s.queue[:len(s.queue)-n]
+	s.journalVersion++
 	s.journal, s.sent = s.journal[:m.journal], m.sent
 	s.evidence = s.evidence[:min(m.evidence, len(s.evidence))]
 	s.skipping, s.copyIn, s.copyEnded, s.open = m.skipping, m.copyIn, m.copyEnded, m.open

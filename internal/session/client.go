@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -238,8 +239,11 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	if s.skipping {
 		return
 	}
-	if kind == wire.Parse && start < 0 {
-		s.large = append(s.large, newStatement(msg))
+	if start < 0 {
+		s.beside(w, msg)
+		if o.keepsAside() {
+			s.asides = append(s.asides, s.asideOf(w, msg))
+		}
 	}
 	s.push(o)
 }
@@ -255,7 +259,8 @@ func (s *Session) follow() bool { return s.probing() || s.feeding || s.seenOpaqu
 func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 	text, _, ok := wire.CString(wire.Body(msg))
 	if !ok {
-		s.block = blockUnknown
+		s.noteCall() // it has not come to its end
+		s.block, s.unitDirty = blockUnknown, true
 		return
 	}
 	n := s.judge(text)
@@ -329,6 +334,7 @@ func (s *Session) stream(p []byte, n int, out *Out) {
 	due := s.due
 	s.request(&w, 0, p, -1, out)
 	s.dueAtEnd, s.due = s.due, due
+	s.recordNames(p)
 	if s.skipText = s.skipText[:0]; p[0] == wire.Query || p[0] == wire.Parse {
 		s.skipText = append(s.skipText, p[len(p)-longestMention:]...)
 	}
@@ -336,6 +342,23 @@ func (s *Session) stream(p []byte, n int, out *Out) {
 		out.Head = append(out.Head, out.Body...)
 	}
 	out.Body = w.finish(len(p))
+}
+
+// recordNames puts the names of a Parse or Bind that is passed on as it comes into the journal, and nothing else of it: what has the
+// same names there means something else from here on.
+func (s *Session) recordNames(p []byte) {
+	names, rest, ok := wire.CString(wire.Body(p))
+	n := len(names) + 1
+	if p[0] == wire.Bind && ok {
+		names, _, ok = wire.CString(rest)
+		n += len(names) + 1
+	}
+	if p[0] != wire.Parse && p[0] != wire.Bind || !ok {
+		return
+	}
+	end := []byte{0, 0, 0, 0, 0, 0} // no parameters, or no text and none of their types
+	b := binary.BigEndian.AppendUint32([]byte{p[0]}, uint32(4+n+len(end)))
+	s.record(append(append(b, wire.Body(p)[:n]...), end...))
 }
 
 // Partial returns the number of the message whose end has not come, and how many bytes of it have; 0 where there is none.
@@ -361,8 +384,9 @@ func (s *Session) mentionRest(p []byte) {
 	s.skipText = append(s.skipText, p[max(0, len(p)-longestMention):]...)
 	s.skipText = append(s.skipText[:0], s.skipText[len(s.skipText)-longestMention:]...)
 	s.note(m)
-	if n := len(s.large); n > 0 && s.large[n-1] != nil {
-		if s.large[n-1].mentions |= m; s.large[n-1].name == "" {
+	if n := len(s.asides); n > 0 && s.asides[n-1].statement != nil {
+		st := s.asides[n-1].statement
+		if st.mentions |= m; st.name == "" {
 			s.unnamedMentions |= m
 		}
 	}

@@ -321,7 +321,7 @@ func TestTheRestOfALargeStatementIsLookedAt(t *testing.T) {
 				s.Client(piece)
 				s.Sent()
 			}
-			if s.held() != want {
+			if !strings.Contains(s.held(), want) {
 				t.Errorf("%s, in pieces around %d bytes before its end: the session holds %q", name, len(b)-at, s.held())
 			}
 		}

@@ -62,6 +62,12 @@ type pass struct {
 	src  []byte
 	done int    // so much of src is in buf
 	buf  []byte // empty as long as everything goes as it is
+
+	// Of messages that the journal does not have.
+	parses map[string][]byte      // statement -> SQL
+	binds  map[string]boundBeside // by portal
+	looked bool                   // whether a Parse is outstanding was asked
+	parsed bool                   // none is: the session's statements are what their names stand for
 }
 
 // insert puts b in front of the message at an offset of src.

@@ -390,6 +390,7 @@ func (s *Session) startOver() {
 func (s *Session) requeue(rest []byte) {
 	s.clearQueue()
 	s.journal = append(s.journal[:0], rest...)
+	s.journalVersion++
 	s.base, s.sent = 0, 0
 }
 

@@ -187,8 +187,12 @@ func hasParameter(text string) bool {
 // parsing notes the nature of a statement that is being prepared.
 func (s *Session) parsing(msg []byte) {
 	name, text := parseParts(msg)
-	n := s.judge(text)
+	n := nature{opaque: true} // of one that has not come to its end
+	if text != nil {
+		n = s.judge(text)
+	}
 	n.single = true // a Parse takes one statement only
+	s.seenOpaque = s.seenOpaque || n.opaque && !s.TrustFunctions
 	if len(name) == 0 {
 		s.unnamedNature = n
 		return

@@ -436,14 +436,10 @@ func (s *Session) failed(head byte) {
 // failedAtEnd reports whether the error in hand is that of a statement that was to end its transaction. There is none afterwards: a
 // server that cannot commit has rolled back.
 func (s *Session) failedAtEnd(head byte) bool {
-	sql := ""
-	switch head {
-	case wire.Query:
-		sql = s.queryStatement(s.queue[s.head])
-	case wire.Execute:
-		sql = s.portalStatement(s.queue[s.head])
+	if head != wire.Query && head != wire.Execute {
+		return false
 	}
-	switch sqltext.Classify(sql, s.options()) {
+	switch sqltext.Classify(s.statementInHand(), s.options()) {
 	case sqltext.Commit, sqltext.CommitChain, sqltext.PrepareTransaction:
 		return true
 	}
@@ -453,7 +449,7 @@ func (s *Session) failedAtEnd(head byte) bool {
 // parseFailed forgets a Parse that was not done: its name goes on to mean what it meant.
 func (s *Session) parseFailed(o op) {
 	if o.start < 0 {
-		if st := s.nextLarge(); st != nil {
+		if st := s.asides[0].statement; st != nil {
 			s.forgetParse(st.name)
 		}
 		return

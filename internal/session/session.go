@@ -62,18 +62,21 @@ type Session struct {
 	due    uint64 // of so many of them the server will send the answers with no more from the client
 	// dueAtEnd is what due will be once the client has sent the rest of the message that is passed on in pieces.
 	dueAtEnd uint64
-	large    []*Statement // what the outstanding Parses that the journal does not have will make, in their order
+	asides   []aside             // of outstanding requests that the journal does not have, in their order
+	inHand   []sqltext.Statement // of the string that the first outstanding request is
 
-	journal   []byte // client bytes of the unit, whole messages only
-	base      int    // where in it the unit begins
-	sent      int    // up to where it was handed to an upstream
-	truncated bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
-	tail      []byte // an incomplete client message
-	partials  uint64 // messages that came in pieces so far
-	skipBody  int    // bytes of a large message's body still to come, already decided on
-	bodySize  int    // of that message
-	skipText  []byte // the last bytes of the text that went before them; empty if they are none
-	dropBody  bool   // they are of no use any more: their upstream was lost
+	journal        []byte // client bytes of the unit, whole messages only
+	base           int    // where in it the unit begins
+	journalVersion int    // counts what makes offsets in it mean something else
+	meanings       meanings
+	sent           int    // up to where it was handed to an upstream
+	truncated      bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
+	tail           []byte // an incomplete client message
+	partials       uint64 // messages that came in pieces so far
+	skipBody       int    // bytes of a large message's body still to come, already decided on
+	bodySize       int    // of that message
+	skipText       []byte // the last bytes of the text that went before them; empty if they are none
+	dropBody       bool   // they are of no use any more: their upstream was lost
 
 	open       bool   // the client has begun a segment of the extended protocol, and not sent its Sync
 	skipping   bool   // the server discards everything until Sync
@@ -238,6 +241,10 @@ func (s *Session) push(o op) {
 }
 
 func (s *Session) pop() {
+	s.inHand = nil
+	if len(s.asides) > 0 && s.queue[s.head].keepsAside() {
+		s.dropAside()
+	}
 	s.head++
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
@@ -247,7 +254,7 @@ func (s *Session) pop() {
 // clearQueue forgets all that is outstanding.
 func (s *Session) clearQueue() {
 	s.open = false
-	s.queue, s.head, s.large = s.queue[:0], 0, nil
+	s.queue, s.head, s.asides, s.inHand = s.queue[:0], 0, nil, nil
 	s.evidence, s.probeRan, s.dropTag = s.evidence[:0], false, false
 }
 
@@ -282,7 +289,7 @@ func (s *Session) endUnit() {
 	s.copied, s.truncated, s.repeatErrors, s.unitChanged = false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {
-		s.unitDirty, s.unitMentions = false, 0
+		s.unitDirty, s.unitMentions, s.portals = false, 0, nil
 	}
 	s.statements.endUnit()
 	if s.Busy() {
@@ -303,17 +310,16 @@ func (s *Session) endUnit() {
 
 // dropJournal forgets the whole journal; what is still outstanding has no message in it any more.
 func (s *Session) dropJournal() {
+	if s.Busy() {
+		s.setAside()
+	}
 	s.journal, s.base, s.sent = s.journal[:0], 0, 0
+	s.journalVersion++
 	if cap(s.journal) > keepJournal {
 		s.journal = nil
 	}
 	for i := range s.outstanding() {
-		o := &s.queue[s.head+i]
-		if o.kind == wire.Parse && o.start >= 0 {
-			// Its place among the large ones is kept by a statement that cannot be restored.
-			s.large = append(s.large, nil)
-		}
-		o.start = -1
+		s.queue[s.head+i].start = -1
 	}
 }
 
@@ -321,6 +327,7 @@ func (s *Session) dropJournal() {
 // a long pipeline does not pay for each of its segments.
 func (s *Session) dropBefore(n int) {
 	s.base = n
+	s.journalVersion++
 	if s.base < keepJournal || s.base < len(s.journal)/2 {
 		return
 	}

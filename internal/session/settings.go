@@ -249,6 +249,9 @@ func (s *Session) command(head byte, tag []byte) {
 	case "COMMIT":
 		s.ended, s.inBlock, s.inError = head == wire.Execute, false, false
 		s.commitSettings()
+		if head == wire.Query && s.textLost() {
+			s.unread() // what stands behind it is not the transaction's own
+		}
 		return
 	case "START":
 		s.inBlock = true
@@ -258,21 +261,13 @@ func (s *Session) command(head byte, tag []byte) {
 			return
 		}
 	}
-	var sql string
-	switch head {
-	case wire.Query:
-		sql = s.queryStatement(s.queue[s.head])
-	case wire.Execute:
-		sql = s.portalStatement(s.queue[s.head])
+	sql := s.statementInHand()
+	if sql == "" {
+		s.unknownCommand(string(word), tag)
+		return
 	}
 	if string(word) == "ROLLBACK" {
 		s.rolledBack(sql)
-		return
-	}
-	if sql == "" { // the unit outgrew the journal
-		if made := string(word) == "SELECT" || string(word) == "CREATE"; !made || s.callsSetConfig() {
-			s.state |= stateSettings
-		}
 		return
 	}
 	if string(word) != "SELECT" && !createsRoutine(tag) && s.callsSetConfig() && mentionsSetConfig(sql) ||
@@ -366,90 +361,6 @@ func (s *Session) set(sql string) {
 		s.statements.dropAll()
 		s.state, s.look = 0, false
 	}
-}
-
-// queryStatement is the statement of a simple Query that the CommandComplete in hand belongs to.
-func (s *Session) queryStatement(o op) string {
-	msg := s.message(o)
-	if msg == nil {
-		return ""
-	}
-	text, _, _ := wire.CString(wire.Body(msg))
-	list, err := sqltext.Split(string(text), s.options())
-	if err != nil || int(o.commands) >= len(list) {
-		return ""
-	}
-	return list[o.commands].Text
-}
-
-// portalStatement is the SQL of the portal that an Execute runs.
-func (s *Session) portalStatement(o op) string {
-	bind := s.bindOf(o)
-	if bind == nil {
-		return ""
-	}
-	name, _ := statementOf(bind)
-	return s.statementText(name, int(o.start))
-}
-
-// emptyPortal reports whether a portal runs a statement that is known, and empty.
-func (s *Session) emptyPortal(o op) bool {
-	bind := s.bindOf(o)
-	if bind == nil {
-		return false
-	}
-	name, _ := statementOf(bind)
-	found := false
-	eachMessage(s.journal[s.base:o.start], func(m []byte) {
-		if m[0] == wire.Parse {
-			n, _ := parseParts(m)
-			found = found || bytes.Equal(n, name)
-		}
-	})
-	return found || len(name) == 0 && len(s.statements.unnamed) > 0 || s.statements.named[string(name)] != nil
-}
-
-// bindOf finds the Bind of the portal that an Execute runs, in the journal before it.
-func (s *Session) bindOf(o op) (bind []byte) {
-	msg := s.message(o)
-	if msg == nil {
-		return nil
-	}
-	portal, _, _ := wire.CString(wire.Body(msg))
-	eachMessage(s.journal[s.base:o.start], func(m []byte) {
-		if m[0] == wire.Bind {
-			if p, _, ok := wire.CString(wire.Body(m)); ok && bytes.Equal(p, portal) {
-				bind = m
-			}
-		}
-	})
-	return bind
-}
-
-// statementText is the SQL that a prepared statement of that name had at an offset of the journal.
-func (s *Session) statementText(name []byte, before int) (sql string) {
-	found := false
-	eachMessage(s.journal[s.base:before], func(m []byte) {
-		if m[0] == wire.Parse {
-			if n, text := parseParts(m); bytes.Equal(n, name) {
-				sql, found = string(text), true
-			}
-		}
-	})
-	if found {
-		return sql
-	}
-	if len(name) == 0 {
-		if len(s.statements.unnamed) > 0 {
-			_, text := parseParts(s.statements.unnamed)
-			return string(text)
-		}
-		return ""
-	}
-	if st := s.statements.named[string(name)]; st != nil {
-		return st.Text()
-	}
-	return ""
 }
 
 // lastName is the name that a statement ends with.

@@ -18,6 +18,7 @@ const (
 	stateTempTable
 	stateSettings // settings made in a way that cannot be done again
 	stateOpaque   // what functions of the user's own may have set
+	stateUnread   // what a text that was not read may have left
 )
 
 // heldStates are the kinds of state that a session keeps on its server between transactions and that nothing can carry
@@ -32,6 +33,7 @@ var heldStates = []struct {
 	{stateHeldCursor, "held_cursor", "cursors WITH HOLD"},
 	{stateSettings, "settings", "settings made by set_config in a statement that does more"},
 	{stateOpaque, "functions", "what functions called outside a transaction may have set (session_state=strict)"},
+	{stateUnread, "unread", "what a statement whose text was too long to be read may have left"},
 	{sqltext.StateSequence, "sequence", "currval and lastval"},
 	{sqltext.StateAdvisoryLock, "advisory_lock", "session-level advisory locks"},
 	{sqltext.StateSeed, "seed", "the seed of random()"},
@@ -200,6 +202,43 @@ func (s *Session) anyMadeBySQL(is func(*Statement) bool) bool {
 	return false
 }
 
+// unread notes that a statement was run whose text is not known, and which may have left anything in the session.
+func (s *Session) unread() {
+	s.state |= stateUnread
+	if s.memory != nil {
+		s.memory.unsure, s.look = true, true
+	}
+}
+
+// textLost reports whether some of the string that the first outstanding request is was not read.
+func (s *Session) textLost() bool {
+	o := s.queue[s.head]
+	return o.keepsAside() && !s.asides[0].known
+}
+
+// unknownCommand takes in a command of which there is only the tag.
+func (s *Session) unknownCommand(word string, tag []byte) {
+	switch {
+	case string(tag) == "DISCARD ALL":
+		s.set(string(tag))
+	case string(tag) == "DEALLOCATE ALL":
+		s.statements.dropAll()
+	case word == "ROLLBACK":
+		s.rolledBack("")
+		s.unread() // it may have been one to a savepoint
+	case word == "SELECT", word == "CREATE", word == "INSERT", word == "UPDATE", word == "DELETE", word == "MERGE":
+		if s.callsSetConfig() {
+			s.state |= stateSettings
+		}
+		if s.unitMentions&sqltext.StateTemp != 0 {
+			s.state |= stateTempTable
+			s.look = s.memory != nil
+		}
+	default:
+		s.unread()
+	}
+}
+
 // setConfig takes in a SELECT that may have called set_config, and has not if it has returned no row.
 func (s *Session) setConfig(head byte, sql string, tag []byte) {
 	calls, ok := sqltext.SetConfigCalls(sql, s.options())
@@ -212,7 +251,11 @@ func (s *Session) setConfig(head byte, sql string, tag []byte) {
 	}
 	var params bindParams
 	if head == wire.Execute {
-		params = readBind(s.bindOf(s.queue[s.head]))
+		if o := s.queue[s.head]; o.keepsAside() {
+			params = s.asides[0].params
+		} else {
+			params = readBind(s.bindOf(o))
+		}
 	}
 	for _, call := range calls {
 		name, nameOK := params.value(call.Name)
@@ -283,6 +326,16 @@ func readBind(msg []byte) (p bindParams) {
 			p.values = append(p.values, v)
 		}
 	}
+	return p
+}
+
+// clone returns a copy that shares no memory with the message.
+func (p bindParams) clone() bindParams {
+	values := make([][]byte, len(p.values))
+	for i, v := range p.values {
+		values[i] = bytes.Clone(v)
+	}
+	p.values = values
 	return p
 }
 

@@ -70,10 +70,11 @@ func parseParts(msg []byte) (name, sql []byte) {
 
 // statements are the session's prepared statements.
 type statements struct {
-	named      map[string]*Statement
-	unnamed    []byte // the last Parse of the unnamed statement
-	unnamedD   uint64 // its description
-	unnamedSeq uint64 // counts the unnamed statements
+	named       map[string]*Statement
+	unnamed     []byte // the last Parse of the unnamed statement
+	unnamedD    uint64 // its description
+	unnamedSeq  uint64 // counts the unnamed statements
+	unnamedUnit uint64 // unit in which it was made
 
 	upstream   uint64 // generation of the current upstream
 	unnamedAt  uint64 // generation that has the unnamed statement
@@ -81,13 +82,17 @@ type statements struct {
 	unit       uint64
 	mentioning int // named ones whose text mentions any state
 
-	closed   bool // one that stood before this unit is gone: the unit's beginning cannot be restored
+	closed   bool                  // one that stood before this unit is gone: the unit's beginning cannot be restored
+	gone     map[string]*Statement // those that were there when the unit began, and are not what their names stand for any more
 	describe uint64
 }
 
 func (t *statements) endUnit() {
 	t.unit++
 	t.closed = false
+	if len(t.gone) > 0 {
+		t.gone = nil
+	}
 }
 
 // moved says that another upstream serves the session now; it has none of the statements.
@@ -102,6 +107,7 @@ func (t *statements) put(st *Statement) {
 	}
 	if old, ok := t.named[st.name]; ok {
 		t.forget(old)
+		t.replaced(old.name, old)
 	}
 	if st.mentions != 0 {
 		t.mentioning++
@@ -126,8 +132,20 @@ func (t *statements) drop(name string) {
 	t.forget(st)
 	if st.unit != t.unit {
 		t.closed = true
+		t.replaced(name, st)
 	}
 	delete(t.named, name)
+}
+
+// replaced keeps a statement that was there when the unit began: portals may stand for it.
+func (t *statements) replaced(name string, st *Statement) {
+	if _, ok := t.gone[name]; ok || st.unit == t.unit {
+		return
+	}
+	if t.gone == nil {
+		t.gone = make(map[string]*Statement)
+	}
+	t.gone[name] = st
 }
 
 // forget takes a statement out of the counts.
@@ -150,7 +168,7 @@ func (t *statements) dropAll() {
 func (s *Session) parsed(o op) {
 	t := &s.statements
 	if o.start < 0 {
-		st := s.nextLarge()
+		st := s.asides[0].statement
 		switch {
 		case st == nil:
 			s.confused = true
@@ -159,7 +177,7 @@ func (s *Session) parsed(o op) {
 			t.put(st)
 			s.prepared([]byte(st.name))
 		default:
-			t.unnamed, t.unnamedD, t.unnamedAt = st.Parse, 0, t.upstream
+			t.unnamed, t.unnamedD, t.unnamedAt, t.unnamedUnit = st.Parse, 0, t.upstream, t.unit
 			t.unnamedSeq++
 			s.prepared(nil)
 		}
@@ -171,6 +189,11 @@ func (s *Session) parsed(o op) {
 		delete(s.parses, string(name))
 	}
 	if msg[wire.HeaderLen] == 0 {
+		if int(o.start) > s.base && len(t.unnamed) > 0 && t.unnamedUnit != t.unit {
+			t.replaced("", &Statement{Parse: t.unnamed, unit: t.unit - 1})
+			t.unnamed = nil
+		}
+		t.unnamedUnit = t.unit
 		t.unnamed = append(t.unnamed[:0], msg...)
 		t.unnamedD, t.unnamedAt = 0, t.upstream
 		t.unnamedSeq++
@@ -182,23 +205,23 @@ func (s *Session) parsed(o op) {
 	s.prepared([]byte(st.name))
 }
 
-// nextLarge is the statement of the first outstanding Parse that the journal does not have.
-func (s *Session) nextLarge() (st *Statement) {
-	if len(s.large) > 0 {
-		st, s.large = s.large[0], s.large[1:]
-	}
-	return st
-}
-
 // closed is a Close that the server has completed.
 func (s *Session) closed(o op) {
-	if msg := s.message(o); msg != nil && len(msg) > wire.HeaderLen+1 && msg[wire.HeaderLen] == 'S' {
-		if name, _, ok := wire.CString(msg[wire.HeaderLen+1:]); ok {
-			s.statements.drop(string(name))
-			if on, ok := s.naming[string(name)]; ok && on == "" {
-				delete(s.naming, string(name))
-			}
+	name := ""
+	switch msg := s.message(o); {
+	case msg != nil:
+		if n, ok := statementOf(msg); ok {
+			name = string(n)
 		}
+	case o.keepsAside() && len(s.asides) > 0:
+		name = s.asides[0].closes
+	}
+	if name == "" {
+		return
+	}
+	s.statements.drop(name)
+	if on, ok := s.naming[name]; ok && on == "" {
+		delete(s.naming, name)
 	}
 }
 
