@@ -35,7 +35,7 @@ func (c *client) scramLogin(ctx context.Context, a account) error {
 	}
 	var initial pgproto3.SASLInitialResponse
 	if err := initial.Decode(body); err != nil {
-		return fmt.Errorf("SASLInitialResponse: %w", err)
+		return &problem{"08P01", "invalid SASL message: " + err.Error()}
 	}
 	e := exchange{nonce: rand.Text(), first: string(initial.Data)}
 	switch {
@@ -48,7 +48,7 @@ func (c *client) scramLogin(ctx context.Context, a account) error {
 	case initial.AuthMechanism == mechanism:
 		e.converse = (*scram.Server).NewConversation
 	default:
-		return fmt.Errorf("the mechanism %q was not offered", initial.AuthMechanism)
+		return &problem{"08P01", "client selected an invalid SASL authentication mechanism"}
 	}
 	_, challenge, err := e.begin(a.stored)
 	if err != nil {

@@ -13,6 +13,11 @@ import (
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
+// maxAnswer bounds a message of an answer that is read here, in bytes.
+const maxAnswer = 16 << 20
+
+var errMalformed = errors.New("backend: the server sent what is not PostgreSQL's protocol")
+
 // Exchange sends messages and reads what the server answers until done says so. It is for the moments in which the
 // mount has the connection to itself: to bring it to a session's state. NoticeResponses are dropped; notifications
 // are kept for the next Read. An ErrorResponse is given to done like any message, unless it is FATAL.
@@ -31,9 +36,9 @@ func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byt
 	u.early = nil
 	chunk := make([]byte, 8<<10)
 	for {
-		n, ok := wire.Size(buf)
-		if ok && n == 0 {
-			return errors.New("backend: the server sent what is not PostgreSQL's protocol")
+		n, ok := wire.BackendSize(buf)
+		if ok && (n == 0 || n > maxAnswer || n <= len(buf) && !wire.SoundBackend(buf[:n])) {
+			return errMalformed
 		}
 		if !ok || n > len(buf) {
 			k, err := u.conn.Read(chunk)
@@ -55,10 +60,9 @@ func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byt
 			asides = append(asides, msg...)
 			continue
 		case wire.ParameterStatus:
-			if name, rest, ok := wire.CString(wire.Body(msg)); ok {
-				value, _, _ := wire.CString(rest)
-				u.Params[string(name)] = string(value)
-			}
+			name, rest, _ := wire.CString(wire.Body(msg))
+			value, _, _ := wire.CString(rest)
+			u.Params[string(name)] = string(value)
 			continue
 		case wire.ErrorResponse:
 			if wire.ParseError(wire.Body(msg)).Fatal() {

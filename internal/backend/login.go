@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/topology"
@@ -23,6 +25,9 @@ import (
 
 // DefaultConnectTimeout bounds one login when connect_timeout does not say otherwise.
 const DefaultConnectTimeout = 5 * time.Second
+
+// maxGreeting bounds a message of a server's in a login, or in answer to a probe of the topology's, in bytes.
+const maxGreeting = 1 << 20
 
 // NotLoggedInError says that no connection of the wanted kind was made in time, or that trying on is pointless.
 type NotLoggedInError struct {
@@ -97,6 +102,11 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 	base.OnNotice, base.OnNotification = nil, nil
 	base.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn()}
+	}
+	base.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		fe := pgproto3.NewFrontend(r, w)
+		fe.SetMaxBodyLen(maxGreeting)
+		return fe
 	}
 	if base.ConnectTimeout == 0 {
 		base.ConnectTimeout = DefaultConnectTimeout

@@ -90,8 +90,8 @@ func (h *hub) read(up *backend.Upstream) error {
 		have += n
 		used := 0
 		for {
-			size, ok := wire.Size(buf[used:have])
-			if ok && size == 0 {
+			size, ok := wire.BackendSize(buf[used:have])
+			if ok && (size == 0 || size > largestBuffer || size <= have-used && !wire.SoundBackend(buf[used:used+size])) {
 				return errors.New("the server sent what is not PostgreSQL's protocol")
 			}
 			if !ok || size > have-used {

@@ -68,8 +68,11 @@ func (m *Conn) slowWrite(p []byte) (int, error) {
 			return len(p), nil
 		}
 		if m.pool.lender != nil && m.up == nil && m.s.NeedsNoServer(p[done:]) {
-			if out := m.s.Client(p[done:]); out.End {
+			switch out := m.s.Client(p[done:]); {
+			case out.End:
 				m.terminate()
+			case out.Lost:
+				m.unframed(out.Why)
 			}
 			return len(p), nil
 		}
@@ -158,12 +161,7 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	n := len(p) - len(out.Rest)
 	switch {
 	case out.Lost:
-		m.lose(errors.New("the client sent what is not PostgreSQL's protocol"))
-		if m.pool.lender != nil {
-			m.pend = append(m.pend, fatal("08P01", "invalid frontend message", errors.New("fairlead: it is not PostgreSQL's protocol"))...)
-		}
-		m.end = io.ErrUnexpectedEOF
-		m.tell()
+		m.unframed(out.Why)
 		return n, nil
 	case out.Empty() && out.End:
 		m.terminate()
@@ -213,6 +211,22 @@ func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, non
 		return 0, nil
 	}
 	return len(p), nil
+}
+
+// unframed ends the session of a client that has sent what is not PostgreSQL's protocol: where its next message begins is not known. The
+// server has no part in it, and an upstream that is of use to others stays.
+func (m *Conn) unframed(why string) {
+	m.given = true
+	if m.up != nil {
+		if m.s.Busy() {
+			m.part(m.up, true)
+		} else {
+			m.partIdle()
+		}
+	}
+	m.pend = append(m.pend, fatal("08P01", why, errors.New("fairlead: the client sent what is not PostgreSQL's protocol"))...)
+	m.end = io.ErrUnexpectedEOF
+	m.tell()
 }
 
 // terminate is the client's Terminate.

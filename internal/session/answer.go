@@ -45,6 +45,10 @@ func (s *Session) answerFrom(p *Problem) {
 // answer answers one message of the client's.
 func (s *Session) answer(msg []byte, out *Out) {
 	l := &s.local
+	if f := wire.CheckFrontend(msg); f != 0 {
+		s.answerMalformed(msg[0], f)
+		return
+	}
 	body := wire.Body(msg)
 	switch kind := msg[0]; {
 	case kind == wire.Terminate:

@@ -22,6 +22,7 @@ type Out struct {
 	Body []byte // a part of the bytes given to Client
 	Rest []byte // what was not taken: the session answered what stood before it, and needs an upstream for this
 	Lost bool   // the stream is not the protocol any more: the connection must end
+	Why  string // of Lost, in a server's words
 	End  bool   // the client said Terminate
 }
 
@@ -57,19 +58,19 @@ func (s *Session) Client(p []byte) (out Out) {
 
 // clientMessages works through the whole messages at the start of p and returns their length.
 func (s *Session) clientMessages(p []byte, out *Out) int {
-	i := 0
+	i, malformed := 0, false
 	for {
-		n, ok := wire.Size(p[i:])
-		if !ok {
+		n, ok := wire.FrontendSize(p[i:])
+		if !ok || n > len(p)-i {
 			break
 		}
 		if n == 0 {
-			out.Lost = true
+			if out.Rest = p[i:]; i == 0 { // what stands before it is taken first
+				out.Lost, out.Why, out.Rest = true, wire.Unframed(p), nil
+			}
 			break
 		}
-		if n > len(p)-i {
-			break
-		}
+		malformed = malformed || wire.CheckFrontend(p[i:i+n]) != 0
 		i += n
 	}
 	if i == 0 {
@@ -83,6 +84,9 @@ func (s *Session) clientMessages(p []byte, out *Out) int {
 			out.Rest = p[n:]
 		}
 		return n
+	}
+	if malformed {
+		whole = wellFormed(whole)
 	}
 	start := s.record(whole)
 	w := pass{src: whole, buf: s.rewritten[:0]}
@@ -138,7 +142,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	switch kind {
 	case wire.Query:
 		s.open = false
-		if s.bar(w, at, msg, &o) {
+		if violates(msg, &o) || s.bar(w, at, msg, &o) {
 			s.segment = segment{}
 			break
 		}
@@ -150,7 +154,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		}
 		s.segment = segment{}
 	case wire.Parse:
-		if s.bar(w, at, msg, &o) {
+		if violates(msg, &o) || s.bar(w, at, msg, &o) {
 			break
 		}
 		m := s.mention(wire.Body(msg))
@@ -229,11 +233,6 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		return
 	case wire.CopyData: // it has no response
 		s.open = open
-		return
-	default:
-		// The server ends the connection over it, with words that may come too late for the client whose they are.
-		s.open = open
-		out.Lost = out.Lost || s.memory != nil
 		return
 	}
 	if s.skipping {
@@ -316,7 +315,7 @@ func (s *Session) streams(kind byte, n, have int) bool {
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
 	s.partials++
-	if n, ok := wire.Size(p); ok && s.streams(p[0], n, len(p)) {
+	if n, ok := wire.FrontendSize(p); ok && s.streams(p[0], n, len(p)) {
 		s.stream(p, n, out)
 		return
 	}
@@ -325,6 +324,10 @@ func (s *Session) keepTail(p []byte, out *Out) {
 
 // stream passes on the beginning of a message of n bytes.
 func (s *Session) stream(p []byte, n int, out *Out) {
+	if f := wire.CheckStart(p); f != 0 {
+		s.refuseStart(p, n, f, out)
+		return
+	}
 	// The unit cannot be replayed without this message's bytes. Its type and the beginning of its body, where the names
 	// stand, are all that is needed to understand its response; a statement cut short is not restorable.
 	s.truncated = true
@@ -402,12 +405,12 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 		s.tail = append(s.tail, p[:k]...)
 		p = p[k:]
 	}
-	n, ok := wire.Size(s.tail)
+	n, ok := wire.FrontendSize(s.tail)
 	switch {
 	case !ok:
 		return out
 	case n == 0:
-		out.Lost = true
+		out.Lost, out.Why = true, wire.Unframed(s.tail)
 		return out
 	case n-len(s.tail) > len(p):
 		s.tail = append(s.tail, p...)

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/fairlead-go/fairlead/internal/malformed"
 )
 
 // FuzzBytes drives the machine with any bytes in both directions, and takes the upstream away at any moment: it must
@@ -21,6 +23,17 @@ func FuzzBytes(f *testing.F) {
 		be(f, &pgproto3.CopyInResponse{}, tag("COPY 1"), ready('I')), 1)
 	exchange(fe(f, query("set search_path to x; savepoint y; rollback to y")),
 		be(f, tag("SET"), &pgproto3.ErrorResponse{Severity: "ERROR", Code: "25P01"}, ready('I')), 9)
+
+	for _, msg := range malformed.Frontend() {
+		for i, b := range malformed.Seeds(msg) {
+			exchange(append(b, msgSync...), be(f, serverError("08P01"), ready('I')), byte(i))
+		}
+	}
+	for _, msg := range malformed.Backend() {
+		for i, b := range malformed.Seeds(msg) {
+			exchange(fe(f, query("select a from t")), append(b, be(f, ready('I'))...), byte(i+1))
+		}
+	}
 
 	f.Fuzz(func(t *testing.T, client, server []byte, lose byte) {
 		s := New(Full, 4096)

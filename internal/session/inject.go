@@ -46,6 +46,9 @@ const (
 	flagGathered
 	// flagBarred: the server was given nonsense instead, and its error is answered with errNoBlocks.
 	flagBarred
+	// flagMalformed: the server was given what stands for a malformed message, and its error is answered with the fault that the op's
+	// commands are.
+	flagMalformed
 )
 
 // injected is what an upstream has of the injected statement.

@@ -267,6 +267,9 @@ func (c *modelClient) error(e wire.Error, h *modelRequest) {
 		c.forgive("an error behind a tag")
 		c.fail("the client got %s after everything of its Query was answered", e.Code)
 	}
+	if h.bad && e.Code == "42601" {
+		c.fail("malformed, and answered with %s: %v", e.Code, h)
+	}
 	c.errored = e.Code
 	c.copying = false
 	ours := strings.HasPrefix(e.Message, "fairlead:")

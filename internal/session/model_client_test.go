@@ -23,6 +23,7 @@ type modelRequest struct {
 	args  []string
 	rows  int
 	begun bool // of a Query or Describe: a part of the answer came
+	bad   bool // it is malformed
 	after bool // it was sent behind something that is undecided, and so may be undecided as well
 }
 
@@ -102,6 +103,16 @@ func (c *modelClient) wrote(m pgproto3.FrontendMessage) {
 			return // ignored by a server that reads COPY data
 		}
 		r.kind = wire.Sync
+	case malformedMessage:
+		switch r.bad = true; m[0] {
+		case wire.Query, wire.FunctionCall:
+			r.kind, r.list = wire.Query, []string{"bogus"}
+		default:
+			r.kind, r.text = wire.Parse, "bogus"
+		}
+		if m[0] == wire.Sync {
+			defer c.wrote(&pgproto3.Sync{})
+		}
 	case *pgproto3.CopyDone, *pgproto3.CopyFail:
 		c.copying = false
 		return

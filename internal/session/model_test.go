@@ -34,6 +34,7 @@ type modelProgram struct {
 	t     *rapid.T
 	id    int
 	mixed bool // also does what no driver does
+	wild  bool // also sends malformed messages
 	open  bool // a segment of the extended protocol has no end yet
 }
 
@@ -82,6 +83,8 @@ func (p *modelProgram) step() modelStep {
 	}
 	p.open = false
 	switch {
+	case p.wild && p.pick(6, "malformed") == 0:
+		st.msgs = append(st.msgs, p.malformed("QF"))
 	case k < 9:
 		st.msgs = append(st.msgs, query(p.statement()))
 	case k < 11:
@@ -100,6 +103,9 @@ func (p *modelProgram) step() modelStep {
 		}
 	default:
 		for range 1 + p.pick(3, "batch") {
+			if p.wild && p.pick(5, "malformed") == 0 {
+				st.msgs = append(st.msgs, p.malformed("PBDECH"))
+			}
 			st.msgs = append(st.msgs, p.unit()...)
 		}
 		switch e := p.pick(12, "end"); {
@@ -109,6 +115,8 @@ func (p *modelProgram) step() modelStep {
 			st.wait, p.open = false, true
 		case e == 2 && p.mixed:
 			st.msgs = append(st.msgs, query(p.statement()))
+		case p.wild && e < 5:
+			st.msgs = append(st.msgs, p.malformed("S"))
 		default:
 			st.msgs = append(st.msgs, &pgproto3.Sync{})
 		}
@@ -163,7 +171,7 @@ func newModel(t *rapid.T) *model {
 	md.c.log = func(f string, a ...any) { md.log = append(md.log, fmt.Sprintf(f, a...)) }
 	md.c.fail = func(f string, a ...any) {
 		text := fmt.Sprintf(f, a...)
-		if !*strict && !strings.HasPrefix(text, "row ") {
+		if !*strict && !strings.HasPrefix(text, "row ") && !strings.HasPrefix(text, "malformed") {
 			panic(forgiven(text))
 		}
 		t.Fatalf("%s\n%s", text, strings.Join(md.log, "\n"))
@@ -316,6 +324,10 @@ func (md *model) auditRows(left bool) {
 var strict = flag.Bool("model.strict", false, "fail over the order of answers too, not only over lost, doubled and refused rows")
 
 func runModel(t *rapid.T, mixed, pieces bool) (md *model) {
+	return runProgram(t, &modelProgram{t: t, mixed: mixed}, pieces)
+}
+
+func runProgram(t *rapid.T, p *modelProgram, pieces bool) (md *model) {
 	md = newModel(t)
 	defer func() {
 		if r := recover(); r != nil {
@@ -326,7 +338,6 @@ func runModel(t *rapid.T, mixed, pieces bool) (md *model) {
 			md.auditRows(true)
 		}
 	}()
-	p := &modelProgram{t: t, mixed: mixed}
 	var steps []modelStep
 	bytes := 0
 	for range rapid.IntRange(1, 10).Draw(t, "steps") {

@@ -54,7 +54,7 @@ func (b *simBackend) query(text string) {
 		return
 	}
 	for _, s := range list {
-		if strings.HasPrefix(s, "bogus") {
+		if strings.HasPrefix(s, "bogus") || strings.HasPrefix(s, violation) {
 			// The parser refuses the whole string.
 			b.begin()
 			b.fail("42601")
@@ -167,7 +167,7 @@ func (b *simBackend) extended(kind byte, msg []byte) (code string) {
 			delete(b.prepared, "")
 		}
 		switch _, exists := b.prepared[name]; {
-		case strings.HasPrefix(text, "bogus"), strings.Contains(text, ";"):
+		case strings.HasPrefix(text, "bogus"), strings.HasPrefix(text, violation), strings.Contains(text, ";"):
 			return "42601"
 		case b.failedTx() && !exits(text):
 			return "25P02"

@@ -65,24 +65,19 @@ func (s *Session) Server(b []byte) View {
 			}
 		}
 		kind := b[i]
-		n := int(binary.BigEndian.Uint32(b[i+1:])) + 1
-		if n > len(b)-i && n <= wire.MaxMessage {
+		n, _ := wire.BackendSize(b[i:])
+		if n > len(b)-i {
 			break
 		}
-		if n < wire.HeaderLen || n > wire.MaxMessage {
+		if n == 0 || !wire.SoundBackend(b[i:i+n]) {
 			v.Event = Broken
 			break
 		}
-		if special {
-			if n > len(b)-i {
-				break // a message for the session alone, and as yet incomplete
-			}
-			if s.swallow(kind, b[i:i+n]) {
-				b = b[:i+copy(b[i:], b[i+n:])]
-				v.Cut += n
-				special = s.special()
-				continue
-			}
+		if special && s.swallow(kind, b[i:i+n]) {
+			b = b[:i+copy(b[i:], b[i+n:])]
+			v.Cut += n
+			special = s.special()
+			continue
 		}
 		if kind == wire.DataRow || kind == wire.CopyData {
 			i += n
@@ -97,9 +92,10 @@ func (s *Session) Server(b []byte) View {
 		if s.barred(kind, msg) {
 			s.digest(b[run:i])
 			s.canonical(kind, msg)
+			refusal := s.queue[s.head].refusal()
 			_ = s.take(kind, msg) // it is an error like any other
 			s.out = append(s.out, b[:i]...)
-			s.emitProblem(errNoBlocks)
+			s.emitProblem(refusal)
 			b = b[:copy(b, b[i+n:])]
 			v.Cut += i + n
 			i, run, special = 0, 0, s.special()
@@ -137,7 +133,7 @@ func (s *Session) Server(b []byte) View {
 func skipRows(b []byte, i int) int {
 	for len(b)-i >= wire.HeaderLen && b[i] == wire.DataRow {
 		n := int(binary.BigEndian.Uint32(b[i+1:])) + 1
-		if n < wire.HeaderLen || n > len(b)-i {
+		if n < wire.HeaderLen+2 || n > len(b)-i {
 			break
 		}
 		i += n
@@ -184,11 +180,11 @@ func (s *Session) serverVerify(b []byte) View {
 	var v View
 	i := 0
 	for {
-		n, ok := wire.Size(b[i:])
+		n, ok := wire.BackendSize(b[i:])
 		if !ok || n > len(b)-i {
 			break
 		}
-		if n == 0 {
+		if n == 0 || !wire.SoundBackend(b[i:i+n]) {
 			v.Event = Broken
 			break
 		}
@@ -373,9 +369,6 @@ func (s *Session) take(kind byte, msg []byte) Event {
 		}
 		s.failed(head)
 	case wire.ReadyForQuery:
-		if len(msg) != wire.HeaderLen+1 {
-			return Broken
-		}
 		s.ready(head, msg[wire.HeaderLen])
 	case wire.ParameterStatus:
 		s.parameter(wire.Body(msg))

@@ -20,8 +20,8 @@ const sharedPrefix = "fairlead_"
 // msgCloseNothing closes a statement that is not there, which is no error.
 var msgCloseNothing = encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: sharedPrefix})
 
-// NeedsNoServer reports whether bytes that the client wants to send are only to be taken in: they complete no message, or it
-// says goodbye.
+// NeedsNoServer reports whether bytes that the client wants to send are only to be taken in: they complete no message, it
+// says goodbye, or they are no protocol.
 func (s *Session) NeedsNoServer(p []byte) bool {
 	if len(s.tail) == 0 && len(p) == wire.HeaderLen && p[0] == wire.Terminate {
 		return true
@@ -29,15 +29,15 @@ func (s *Session) NeedsNoServer(p []byte) bool {
 	return s.skipBody == 0 && s.holdsBack(p)
 }
 
-// holdsBack reports whether p completes no message, and lets none be passed on before its end has come.
+// holdsBack reports whether p completes no message, and lets none be passed on before its end has come; or it is none.
 func (s *Session) holdsBack(p []byte) bool {
 	var head [wire.HeaderLen]byte
 	if k := copy(head[:], s.tail); k+copy(head[k:], p) < len(head) {
 		return true
 	}
-	n, _ := wire.Size(head[:])
+	n, _ := wire.FrontendSize(head[:])
 	have := len(s.tail) + len(p)
-	return n > have && !s.streams(head[0], n, have)
+	return n == 0 || n > have && !s.streams(head[0], n, have)
 }
 
 // Share makes it a session that has its upstreams only for a while each. The id is no other session's. It is called before
