@@ -137,6 +137,8 @@ type Config struct {
 	// TargetSessionAttrs is the parameter target_session_attrs; default AttrsReadWrite, AttrsReadOnly for the reader
 	// endpoint of a cluster.
 	TargetSessionAttrs TargetSessionAttrs
+	// ReaderFallback is the parameter reader_fallback; default Off, On for the reader endpoint of a cluster.
+	ReaderFallback Switch
 	// Continuity is the parameter continuity; default ContinuityFull.
 	Continuity Continuity
 	// CommitResolution is the parameter commit_resolution; default ResolutionAuto.

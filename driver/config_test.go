@@ -112,7 +112,8 @@ func TestFormatDSNLeavesDefaultsOut(t *testing.T) {
 		"host=h probe_timeout=1":                                                               "probe_timeout=1s host=h ",
 		"postgres://h?continuity=off&instance_host_pattern=?.x.y":                              "postgres://h?instance_host_pattern=%3F.x.y&continuity=off",
 		"postgres://h/d?a.b=c&failover_timeout=2m&topology=auto":                               "postgres://h/d?failover_timeout=120s&a.b=c",
-		"postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com?target_session_attrs=read-only": "postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com",
+		"postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com?target_session_attrs=read-only": "postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com?reader_fallback=off",
+		"postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com?reader_fallback=on":             "postgres://a.cluster-ro-x.eu-west-1.rds.amazonaws.com",
 	} {
 		if got := mustParse(t, dsn).FormatDSN(); got != want {
 			t.Errorf("%s: %s, want %s", dsn, got, want)
@@ -133,6 +134,7 @@ func TestFormattedDSNsParseToTheSame(t *testing.T) {
 		}
 		c.Topology = rapid.SampledFrom([]Topology{TopologyAuto, TopologyReplication, TopologyNone, TopologyAurora}).Draw(t, "topology")
 		c.TargetSessionAttrs = rapid.SampledFrom([]TargetSessionAttrs{AttrsAny, AttrsReadWrite, AttrsReadOnly, AttrsPrimary, AttrsStandby, AttrsPreferStandby}).Draw(t, "attrs")
+		c.ReaderFallback = rapid.SampledFrom([]Switch{On, Off}).Draw(t, "fallback")
 		c.Continuity = rapid.SampledFrom([]Continuity{ContinuityFull, ContinuityRead, ContinuityOff}).Draw(t, "continuity")
 		if rapid.Bool().Draw(t, "pattern") || c.Topology == TopologyAurora {
 			c.InstanceHostPattern = rapid.StringMatching(`[a-zé%&+=;~.-]{0,9}\?[a-zé%&+=;~.-]{0,9}(:[1-9][0-9]{0,3})?`).Draw(t, "instance_host_pattern")

@@ -49,11 +49,15 @@ func ParseConfig(dsn string) (*Config, error) {
 		}
 	}
 	slices.Sort(c.poolKeys)
+	given := make(map[string]bool)
 	for _, p := range params {
 		delete(c.Conn.RuntimeParams, p.name) // a service file's
-		if err := p.take(c, d.own, service); err != nil {
+		if given[p.name], err = p.take(c, d.own, service); err != nil {
 			return nil, err
 		}
+	}
+	if given["target_session_attrs"] && !given["reader_fallback"] {
+		c.ReaderFallback = Off // whoever says which instances are wanted gets no other
 	}
 	if err := c.checkParts(); err != nil {
 		return nil, err
@@ -74,10 +78,9 @@ func ParseConfig(dsn string) (*Config, error) {
 	return c, nil
 }
 
-// take sets the parameter from the first source that has it.
-func (p *param) take(c *Config, own, service map[string]string) error {
+// take sets the parameter from the first source that has it, else to its default, and reports whether one has.
+func (p *param) take(c *Config, own, service map[string]string) (given bool, err error) {
 	value, source := p.def(c), ""
-	given := value != ""
 	fromEnv := func(name string) {
 		if v := os.Getenv(name); v != "" {
 			value, source, given = v, name, true
@@ -95,13 +98,13 @@ func (p *param) take(c *Config, own, service map[string]string) error {
 	if v, ok := own[p.name]; ok {
 		value, source, given = v, "", true
 	}
-	if !given {
-		return nil
+	if !given && value == "" {
+		return false, nil
 	}
 	if err := p.set(c, value); err != nil {
-		return p.refuse(value, source, err)
+		return given, p.refuse(value, source, err)
 	}
-	return nil
+	return given, nil
 }
 
 // FormatDSN returns a DSN from which ParseConfig makes this Config again: what was not ours in the one it came from, as it
@@ -109,9 +112,15 @@ func (p *param) take(c *Config, own, service map[string]string) error {
 // and Pool, and the hooks, are not in it. It contains the password: it is not for logs, String is.
 func (c *Config) FormatDSN() string {
 	var own [][2]string
+	attrs := false
 	for _, p := range params {
-		if v := p.get(c); v != "" && (v != p.def(c) || c.ambient[p.name]) {
+		def := p.def(c)
+		if p.name == "reader_fallback" && attrs {
+			def = string(Off) // as in ParseConfig
+		}
+		if v := p.get(c); v != "" && (v != def || c.ambient[p.name]) {
 			own = append(own, [2]string{p.name, v})
+			attrs = attrs || p.name == "target_session_attrs"
 		}
 	}
 	if c.rdsRoots {

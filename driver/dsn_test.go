@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 		"failover_timeout": "60s", "probe_timeout": "500ms", "topology_refresh_interval": "30s",
 		"commit_resolution": "auto", "journal_limit": "256kB", "replay_locks": "replay", "continuity_notices": "off",
 		"auth": "password", "secret_id": "", "aws_region": "", "aws_profile": "", "iam_host": "", "iam_audience": "", "iam_login_rate": "150",
-		"session_state": "strict", "track_settings": "",
+		"session_state": "strict", "track_settings": "", "reader_fallback": "off",
 		"pool_mode": "session", "max_upstreams": "20", "connection_borrow_timeout": "120s",
 	}
 	if got := ours(c); !maps.Equal(got, want) {
@@ -94,6 +94,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"topology":                  {"auto": "auto", "aurora": "aurora", "replication": "replication", "none": "none"},
 		"instance_host_pattern":     {"?.db.example.com": "?.db.example.com", "db-?.example.com:6432": "db-?.example.com:6432"},
 		"target_session_attrs":      {"any": "any", "read-write": "read-write", "read-only": "read-only", "primary": "primary", "standby": "standby", "prefer-standby": "prefer-standby"},
+		"reader_fallback":           {"on": "on", "off": "off"},
 		"continuity":                {"full": "full", "read": "read", "off": "off"},
 		"failover_timeout":          {"1": "1s", "90": "90s", "1500ms": "1.5s", "2m": "120s", "1ms": "1ms", "9223372036": "9223372036s"},
 		"probe_timeout":             {"1": "1s", "0.25s": "250ms", "1ms": "1ms"},
@@ -119,6 +120,7 @@ func TestEveryParameterInBothForms(t *testing.T) {
 		"topology":                  {"": "unknown value", "Aurora": "unknown value", "aurora ": "unknown value", "x": "unknown value"},
 		"instance_host_pattern":     {"": "has no ?", "db.example.com": "has no ?", "?.?.example.com": "more than one ?", "a:?": "not in the host name", "? x": "cannot be in a host name", "?,b": "cannot be", "?.x:0": "not a port", "?.x:70000": "not a port", "?.x:": "not a port", "?.x:+5": "not a port"},
 		"target_session_attrs":      {"": "unknown value", "readwrite": "unknown value", "READ-ONLY": "unknown value"},
+		"reader_fallback":           {"": "unknown value", "true": "unknown value"},
 		"continuity":                {"": "unknown value", "on": "unknown value"},
 		"failover_timeout":          {"": "empty", "0": "too short", "-1": "negative", "-5s": "negative", "1us": "too short", "soon": "not a duration", "1.5": "not a duration", "9223372037": "too long", "99999999999999999999": "too long", "-99999999999999999999": "too long", "9999999999h": "not a duration"},
 		"probe_timeout":             {"": "empty", "0": "too short", "0ms": "too short", "-1ms": "negative", "1 s": "not a duration"},

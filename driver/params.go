@@ -65,6 +65,16 @@ var params = []*param{
 		},
 		"`read-write`; for a `cluster-ro` endpoint `read-only`",
 		AttrsAny, AttrsReadWrite, AttrsReadOnly, AttrsPrimary, AttrsStandby, AttrsPreferStandby),
+	enum("reader_fallback", "Whether the writer serves connections for readers (`read-only`, `standby`) while there is no reader, as Aurora's own reader endpoint does; they go back when one returns. Their transactions are read-only there too, unless they say otherwise.",
+		func(c *Config) *Switch { return &c.ReaderFallback },
+		func(c *Config) Switch {
+			if c.allHosts(rdsname.Reader) {
+				return On
+			}
+			return Off
+		},
+		"`off`; for a `cluster-ro` endpoint `on`, unless `target_session_attrs` is given",
+		On, Off),
 	enum("auth", "What is logged in with: `password` what pgx finds, `iam` IAM tokens, which need TLS, `secret` the user and the password in a secret of AWS Secrets Manager, `iam_sts` tokens for a pooler with `iam_roles`, which need TLS (see docs/credentials.md).",
 		func(c *Config) *Auth { return &c.Auth },
 		func(*Config) Auth { return AuthPassword },

@@ -171,8 +171,12 @@ func (c *Config) mount(provider credentials.Provider) mount.Config {
 		login.LookupFunc = c.Resolver.LookupHost
 	}
 	want, validate := c.TargetSessionAttrs.want()
+	readOnly := want == topology.WantReader
+	if readOnly && c.ReaderFallback == On {
+		want, validate = topology.PreferReader, nil
+	}
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, Credentials: provider, Identity: c.identity(), OwnDial: c.ownDial(), Want: want, Validate: validate,
+		Name: c.clusterName(), Login: login, Credentials: provider, Identity: c.identity(), OwnDial: c.ownDial(), Want: want, Validate: validate, ReadOnly: readOnly,
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
@@ -184,6 +185,13 @@ func (k *Cluster) completeSTS() (err error) {
 	return checkSTSEndpoint(k.STSEndpoint)
 }
 
+func checkFallback(s driver.Switch) error {
+	if s != "" && s != driver.On && s != driver.Off {
+		return fmt.Errorf("reader_fallback %q is not known: on and off are", string(s))
+	}
+	return nil
+}
+
 func checkAuthQuery(text string) error {
 	list, err := sqltext.Split(text, sqltext.Options{})
 	if err != nil {
@@ -228,6 +236,10 @@ func (l *Listener) complete(c *Config) error {
 		return fmt.Errorf("mode %q is not known: transaction, session and statement are", l.Mode)
 	case l.TargetRole != "" && l.TargetRole != ReadWrite && l.TargetRole != ReadOnly:
 		return fmt.Errorf("target_role %q is not known: READ_WRITE and READ_ONLY are", l.TargetRole)
+	case checkFallback(l.ReaderFallback) != nil:
+		return checkFallback(l.ReaderFallback)
+	case l.ReaderFallback != "" && l.TargetRole == ReadWrite:
+		return errors.New("reader_fallback is for clients of readers: target_role: READ_ONLY")
 	case l.Login != LoginTrust && l.Login != LoginPassword && l.Login != LoginCert:
 		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
 	case l.Login == LoginTrust && !local:

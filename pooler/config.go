@@ -106,6 +106,9 @@ type Listener struct {
 	// TargetRole is which of its instances they get. Default: what target_session_attrs in the cluster's DSN says, which is the
 	// writer if it says nothing.
 	TargetRole TargetRole
+	// ReaderFallback says whether the writer serves clients for readers while there is no reader. Default: what reader_fallback in
+	// the cluster's DSN says, which is off, and on for a cluster-ro endpoint.
+	ReaderFallback driver.Switch
 	// Mode is how long a session keeps a connection. Default Transaction.
 	Mode Mode
 	// TLS is what clients may ask for; nil: nothing. With ClientCAs and ClientAuth = tls.RequireAndVerifyClientCert they need a certificate, beside

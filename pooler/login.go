@@ -55,7 +55,7 @@ func (c *client) login(ctx context.Context, packet []byte) error {
 	if err := c.server.admit(c, user, database); err != nil {
 		return err
 	}
-	key := poolKey{c.listener.Cluster, c.listener.TargetRole, c.listener.Mode, database}
+	key := c.listener.key(database)
 	if c.shared, err = c.server.pools.take(key); err != nil {
 		return &problem{"XX000", err.Error()}
 	}

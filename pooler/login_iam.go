@@ -173,7 +173,7 @@ func (k *tokens) reserve(ctx context.Context, user string) (wait time.Duration, 
 // proveToken logs in to the cluster's writer with the token, as the user that it is for.
 func (c *client) proveToken(ctx context.Context, t token, k *tokens) error {
 	l := c.listener
-	p, err := c.server.pools.take(poolKey{l.Cluster, l.TargetRole, l.Mode, k.own})
+	p, err := c.server.pools.take(l.key(k.own))
 	if err != nil {
 		return &uncheckedError{err}
 	}

@@ -16,12 +16,18 @@ type poolKey struct {
 	cluster  string
 	role     TargetRole
 	mode     Mode
+	fallback driver.Switch
 	database string
 }
 
 // ownKey is that of the database that the cluster's DSN names, for clients of a Listener.
 func (c *Config) ownKey(l *Listener) poolKey {
-	return poolKey{l.Cluster, l.TargetRole, l.Mode, c.Clusters[l.Cluster].Database.Conn.Database}
+	return l.key(c.Clusters[l.Cluster].Database.Conn.Database)
+}
+
+// key is that of a database for clients of the Listener.
+func (l *Listener) key(database string) poolKey {
+	return poolKey{l.Cluster, l.TargetRole, l.Mode, l.ReaderFallback, database}
 }
 
 // pools are those of a Server. One is there as long as somebody uses it; when the Config changes into one that means another
@@ -65,7 +71,7 @@ func (p *pools) list() []*shared {
 	}
 	slices.SortFunc(list, func(a, b *shared) int {
 		return cmp.Or(cmp.Compare(a.key.cluster, b.key.cluster), cmp.Compare(a.key.database, b.key.database),
-			cmp.Compare(a.key.role, b.key.role), cmp.Compare(a.key.mode, b.key.mode))
+			cmp.Compare(a.key.role, b.key.role), cmp.Compare(a.key.mode, b.key.mode), cmp.Compare(a.key.fallback, b.key.fallback))
 	})
 	return list
 }
@@ -173,6 +179,9 @@ func (c *Config) mount(key poolKey) (mount.Config, error) {
 		d.TargetSessionAttrs = driver.AttrsReadWrite
 	case ReadOnly:
 		d.TargetSessionAttrs = driver.AttrsReadOnly
+	}
+	if key.fallback != "" {
+		d.ReaderFallback = key.fallback
 	}
 	if slices.Contains(k.PinningFilters, ExcludeVariableSets) {
 		d.SessionState = driver.SessionRelaxed

@@ -22,6 +22,7 @@ type file struct {
 		Address    string     `yaml:"address"`
 		Cluster    string     `yaml:"cluster"`
 		TargetRole TargetRole `yaml:"target_role"`
+		Fallback   fallback   `yaml:"reader_fallback"`
 		Mode       Mode       `yaml:"mode"`
 		Login      Login      `yaml:"login"`
 		IAMAuth    iamAuth    `yaml:"iam_auth"`
@@ -147,7 +148,8 @@ func ParseConfig(text []byte) (Config, error) {
 		}
 	}
 	for _, l := range f.Listeners {
-		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login, IAMAuth: IAMAuth(l.IAMAuth)}
+		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login, IAMAuth: IAMAuth(l.IAMAuth),
+			ReaderFallback: driver.Switch(l.Fallback)}
 		if l.RequireTLS {
 			listener.Encryption = EncryptionRequired
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/driver"
 )
 
 // duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
@@ -56,6 +57,21 @@ func (id *secretID) UnmarshalYAML(n ast.Node) error {
 		_, err := awscreds.NewSecrets(awscreds.SecretsConfig{SecretID: text})
 		return err
 	})
+}
+
+// fallback is a ReaderFallback. YAML's own words for it are taken too.
+type fallback string
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (f *fallback) UnmarshalYAML(n ast.Node) error {
+	var on bool
+	if yaml.NodeToValue(n, &on) == nil {
+		if *f = fallback(driver.Off); on {
+			*f = fallback(driver.On)
+		}
+		return nil
+	}
+	return decodeChecked(n, (*string)(f), func(text string) error { return checkFallback(driver.Switch(text)) })
 }
 
 // iamAuth is an IAMAuth.

@@ -42,9 +42,11 @@ type asker struct {
 	// The goroutine's own.
 	link  *link
 	pace  *pace
-	began uint64    // number of the last attempt
-	due   time.Time // when the pace allows the next one
-	login int       // how many logins in a row hung
+	news  <-chan struct{} // closed when the server has ended an idle link; nil: that is not watched
+	still func()          // ends that watch
+	began uint64          // number of the last attempt
+	due   time.Time       // when the pace allows the next one
+	login int             // how many logins in a row hung
 }
 
 // orders are what the monitor wants.
@@ -133,6 +135,7 @@ func (a *asker) run(ctx context.Context) {
 		if a.link != nil {
 			released = a.link.from.ctx.Done()
 		}
+		a.listen(o)
 		var tick <-chan time.Time
 		if wait > 0 {
 			timer.Reset(wait)
@@ -143,7 +146,28 @@ func (a *asker) run(ctx context.Context) {
 		case <-a.wake:
 		case <-released:
 		case <-tick:
+		case <-a.news:
+			a.attempt(ctx, o)
 		}
+	}
+}
+
+// listen watches the connection to a writer while nobody asks anything: a server that closes it goes away, and that is known at
+// once then.
+func (a *asker) listen(o orders) {
+	if a.link == nil || o.mode != modeKeep || a.still != nil {
+		return
+	}
+	if w, ok := a.link.Session.(watcher); ok {
+		a.news, a.still = w.watch()
+	}
+}
+
+// unlisten is for who is about to use the connection.
+func (a *asker) unlisten() {
+	if a.still != nil {
+		a.still()
+		a.news, a.still = nil, nil
 	}
 }
 
@@ -163,6 +187,7 @@ func (a *asker) read() orders {
 
 // attempt asks once, over a connection that is opened if there is none, and reports how it went.
 func (a *asker) attempt(ctx context.Context, o orders) {
+	a.unlisten()
 	obs := observation{asker: a}
 	a.began = a.c.seq.Add(1)
 	obs.round = a.began
@@ -267,6 +292,7 @@ func (a *asker) drop() {
 	if a.link == nil {
 		return
 	}
+	a.unlisten()
 	_ = a.link.Close() // it is given up either way
 	a.link.from.leave()
 	a.link = nil

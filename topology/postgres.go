@@ -67,6 +67,9 @@ func (s *postgresSession) Probe(ctx context.Context) (Report, error) {
 	return s.probeReplication(ctx)
 }
 
+// watch implements watcher.
+func (s *postgresSession) watch() (news <-chan struct{}, stop func()) { return watchIdle(s.wire.conn) }
+
 // Close implements [Session].
 func (s *postgresSession) Close() error { return s.wire.close() }
 

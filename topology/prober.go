@@ -16,6 +16,12 @@ type Session interface {
 	Close() error
 }
 
+// watcher is a Session that tells that its server has ended it, or has something to say, though nothing was asked. Between watch
+// and the stop that it returns the session is not used; news is nil where it cannot be told.
+type watcher interface {
+	watch() (news <-chan struct{}, stop func())
+}
+
 // Prober opens probe connections with the credentials of one pool.
 type Prober interface {
 	// Open connects and logs in. An error that says the server was reached and will go on refusing (wrong password, no

@@ -68,6 +68,9 @@ type Login struct {
 	// given it.
 	Credentials credentials.Provider
 	HostPattern string
+	// ReadOnly has the server keep transactions read-only that do not say otherwise: a reader may be promoted, and sessions stay
+	// on it until they are idle.
+	ReadOnly bool
 
 	base     *pgconn.Config
 	hosts    []host
@@ -300,6 +303,9 @@ func (f failures) join() error {
 	return errors.Join(all...)
 }
 
+// readOnlyDefault is the setting that makes transactions read-only which do not say what they are.
+const readOnlyDefault = "default_transaction_read_only"
+
 // misfitError is an instance that is not of the wanted kind, found out after the login.
 type misfitError struct{ error }
 
@@ -319,6 +325,11 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}()
 
 	cfg := l.config(in.Endpoint, in.Addrs)
+	if l.ReadOnly && snap.Kind != topology.KindNone {
+		if _, set := cfg.RuntimeParams[readOnlyDefault]; !set {
+			cfg.RuntimeParams[readOnlyDefault] = "on"
+		}
+	}
 	if snap.Kind == topology.KindNone && l.validate != nil {
 		cfg.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error {
 			if err := l.validate(ctx, pg); err != nil {
@@ -361,8 +372,12 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	up.watch()
 	// The topology may have moved between the choice and the entry into the registry.
-	if now := l.Cluster.Snapshot(); now.Epoch != snap.Epoch {
-		if why := misplaced(in, l.Want, now); why != nil {
+	if now := l.Cluster.Snapshot(); now != snap && now.Kind != topology.KindNone {
+		why, leave := place(in, l.Want, now)
+		if leave && l.Want == topology.WantReader {
+			why = fmt.Errorf("%w: %s is the writer now", ErrKilled, in.ID)
+		}
+		if why != nil && (now.Epoch != snap.Epoch || l.Want != topology.WantWriter) {
 			up.Close(true)
 			return nil, why
 		}

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,8 +172,10 @@ func (r *Registry) add(u *Upstream) {
 
 func (r *Registry) remove(u *Upstream) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	delete(r.upstreams, u)
-	r.mu.Unlock()
+	u.onLeave = nil
+	u.stay()
 }
 
 // Upstreams is how many connections are open.
@@ -182,48 +183,4 @@ func (r *Registry) Upstreams() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.upstreams)
-}
-
-// Moved closes what the new snapshot says cannot be used any more. It is topology.Config.OnChange.
-func (r *Registry) Moved(_, now *topology.Snapshot) {
-	if now == nil || now.Kind == topology.KindNone {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for u := range r.upstreams {
-		if why := misplaced(u.Instance, u.want, now); why != nil {
-			u.Kill(why)
-		}
-	}
-	for a := range r.dialing {
-		if why := misplaced(topology.Instance{ID: a.instance}, a.want, now); why != nil {
-			a.cancel(why)
-		}
-	}
-}
-
-// misplaced says why a connection to an instance is of no use any more, nil when it is.
-func misplaced(in topology.Instance, want topology.Want, now *topology.Snapshot) error {
-	writer, ok := now.Writer()
-	if !ok {
-		return nil // nobody is better than the one we have
-	}
-	if want == topology.WantWriter {
-		switch {
-		case writer.ID != in.ID:
-			return fmt.Errorf("%w: the writer is %s now, not %s", ErrKilled, writer.ID, in.ID)
-		case in.Boot != "" && writer.Boot != "" && writer.Boot != in.Boot:
-			return fmt.Errorf("%w: %s was started again", ErrKilled, in.ID)
-		}
-		return nil
-	}
-	cur, ok := now.Find(in.ID)
-	if !ok {
-		return fmt.Errorf("%w: %s is not in the cluster any more", ErrKilled, in.ID)
-	}
-	if cur.Role == topology.Unknown {
-		return fmt.Errorf("%w: %s does not answer", ErrKilled, in.ID)
-	}
-	return nil
 }

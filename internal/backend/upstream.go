@@ -38,6 +38,10 @@ type Upstream struct {
 
 	killed atomic.Pointer[error]
 	closed atomic.Bool
+
+	leaveAt atomic.Int64 // from when on it Leaves, in Unix nanoseconds; 0: it does not
+	onLeave func()       // see OnLeave; guarded by the registry's lock
+	leaving *time.Timer  // calls it; guarded by the registry's lock; nil: nothing does
 }
 
 // Read reads what the server sent.

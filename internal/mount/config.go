@@ -34,7 +34,9 @@ type Config struct {
 	OwnDial bool
 	// Want is the kind of instance that sessions need. Validate asks a connection that no topology vouches for whether it
 	// will do; nil takes any.
-	Want     topology.Want
+	Want topology.Want
+	// ReadOnly says that no session is to write, whatever serves it.
+	ReadOnly bool
 	Validate pgconn.ValidateConnectFunc
 
 	// Topology, HostPattern, RefreshInterval, ProbeTimeout and Resolver are those of topology.Config.

@@ -246,6 +246,9 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	if m.up == u && !m.gate && m.handsOver() {
 		m.handOver()
 	}
+	if err == nil && m.up == u && u.Leaves() {
+		m.moveOn()
+	}
 	if err != nil && m.up == u {
 		if !isTimeout(err) {
 			m.lose(lossOf(u, err))

@@ -62,6 +62,9 @@ type lent struct {
 	pinned    bool // its session keeps it; guarded by the lender's mu
 }
 
+// unwanted reports whether nobody is to be given the upstream any more.
+func (x *lent) unwanted() bool { return x.up.Killed() != nil || x.up.Leaves() }
+
 // lender lends a pool's upstreams. First come, first served.
 type lender struct {
 	pool    *Pool
@@ -166,7 +169,7 @@ func (l *lender) try(settings string, version uint64) *lent {
 	now := time.Now()
 	for i := len(l.idle) - 1; i >= max(0, len(l.idle)-looked); i-- {
 		x := l.idle[i]
-		if x.memory.Settings() != settings || x.up.Killed() != nil || x.modeVersion != version || now.Sub(x.modeAt) >= modeLife {
+		if x.memory.Settings() != settings || x.unwanted() || x.modeVersion != version || now.Sub(x.modeAt) >= modeLife {
 			continue
 		}
 		if x.up.Stale() && x.up.Readable() {
@@ -250,8 +253,8 @@ func (l *lender) served(ctx context.Context, x *lent, after topology.Ticket, beg
 	if x == nil {
 		return l.make(ctx, after)
 	}
-	if x.up.Killed() != nil {
-		x.up.Close(true)
+	if x.unwanted() {
+		x.up.Close(x.up.Killed() != nil)
 		return l.make(ctx, after)
 	}
 	l.mu.Lock()
@@ -265,13 +268,13 @@ func (l *lender) takeIdle(settings string) *lent {
 	best := -1
 	for i := len(l.idle) - 1; i >= 0; i-- {
 		x := l.idle[i]
-		if x.up.Killed() != nil || x.up.Stale() && x.up.Readable() {
+		if x.unwanted() || x.up.Stale() && x.up.Readable() {
 			l.idle = slices.Delete(l.idle, i, i+1)
 			if best > i {
 				best--
 			}
 			l.fewer(1)
-			x.up.Close(true)
+			x.up.Close(!x.up.Leaves())
 			continue
 		}
 		if best < 0 {
@@ -332,7 +335,7 @@ func (l *lender) give(x *lent) {
 	l.mu.Lock()
 	x.up.Own(&l.mu)
 	l.mu.Unlock()
-	if !x.memory.Usable() || x.up.Killed() != nil || l.tooMany() || l.cfg().Lifetime > 0 && time.Since(x.up.Since) > l.cfg().Lifetime {
+	if !x.memory.Usable() || x.unwanted() || l.tooMany() || l.cfg().Lifetime > 0 && time.Since(x.up.Since) > l.cfg().Lifetime {
 		l.drop(x, false)
 		return
 	}
@@ -454,7 +457,7 @@ func (l *lender) closeIdle() {
 	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
 		spare := l.open-len(old) > l.cfg().MinIdle
 		// What a server says unasked is mostly its end.
-		if x.up.Killed() != nil || x.up.Readable() || l.cfg().Lifetime > 0 && now.Sub(x.up.Since) > l.cfg().Lifetime ||
+		if x.unwanted() || x.up.Readable() || l.cfg().Lifetime > 0 && now.Sub(x.up.Since) > l.cfg().Lifetime ||
 			spare && l.cfg().IdleTimeout > 0 && now.Sub(x.idleSince) > l.cfg().IdleTimeout {
 			old = append(old, x)
 			return true

@@ -44,7 +44,7 @@ func NewPool(cfg Config) (*Pool, error) {
 		return nil, err
 	}
 	login := backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate)
-	login.Credentials, login.HostPattern = cfg.Credentials, cfg.HostPattern
+	login.Credentials, login.HostPattern, login.ReadOnly = cfg.Credentials, cfg.HostPattern, cfg.ReadOnly
 	p := &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
 	if cfg.Lending != nil {
 		p.lender = newLender(p, *cfg.Lending)
@@ -109,6 +109,7 @@ func (p *Pool) Dial(ctx context.Context) (*Conn, error) {
 			return nil, err
 		}
 		m.up, m.pid = up, up.PID
+		up.OnLeave(m.leaves)
 	}
 	p.mounts.Store(m.id, m)
 	p.metrics.sessions(1)

@@ -161,6 +161,9 @@ func (m *Conn) resume(dir direction) error {
 			return m.notResumed(ctx, dir, err)
 		}
 		m.up, m.hold, m.last = up, m.hold[:0], nil
+		if m.lent == nil {
+			up.OnLeave(m.leaves)
+		}
 		m.s.Attached(up.Params, up.PID)
 		if m.pool.cfg.Notices && !m.lostAt.IsZero() {
 			m.s.Tell(fmt.Sprintf("fairlead: the session goes on with %s (%s)", up.Instance.ID, m.reason))

@@ -179,6 +179,7 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 		return session.CodeNoUpstream, "closed"
 	}
 	m.up, m.pid = up, up.PID
+	up.OnLeave(m.leaves)
 	return "", ""
 }
 

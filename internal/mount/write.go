@@ -17,7 +17,7 @@ func (m *Conn) Write(p []byte) (int, error) {
 		m.borrowNow(p)
 	}
 	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() || u.Leaves() {
 		defer m.mu.Unlock()
 		return m.slowWrite(p)
 	}
@@ -110,6 +110,11 @@ func (m *Conn) prepareToWrite(p []byte) error {
 			m.lose(cause)
 		} else if m.up.Stale() {
 			m.peek()
+		}
+	}
+	if m.up != nil && m.up.Leaves() {
+		if err := m.moveToWrite(); err != nil {
+			return err
 		}
 	}
 	if m.up == nil && m.end == nil && !m.given && !m.s.Answering() {
