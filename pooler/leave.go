@@ -116,6 +116,16 @@ func (c *client) cancelSlow(limit time.Duration) {
 		"cluster", c.listener.Cluster, "query_timeout", limit)
 }
 
+// cancelDeserted cancels what a server does for the client, which is gone without a word.
+func (c *client) cancelDeserted() {
+	if !c.mount.Deserted() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelTime)
+	defer cancel()
+	c.mount.Abandon(ctx)
+}
+
 // leaveIfGone ends the client if it has waited for so long for its server, and is gone itself.
 func (c *client) leaveIfGone(waited time.Duration) {
 	since := c.waiting.Load()

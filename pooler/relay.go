@@ -58,6 +58,7 @@ func (c *client) relay() error {
 			buffers.Put(buf)
 		}
 		if err != nil {
+			c.cancelDeserted()
 			return c.farewell(err)
 		}
 	}

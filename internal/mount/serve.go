@@ -41,6 +41,13 @@ func (p *Pool) CancelRequest(ctx context.Context, pidAndKey []byte) {
 	}
 }
 
+// Deserted reports whether a server works for a client that has not said goodbye. One that reads COPY data ends by itself.
+func (m *Conn) Deserted() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.up != nil && m.s.Busy() && !m.s.CopyingIn() && !m.given
+}
+
 // Owes reports whether the server may send something at any time, because of work that is not over or a LISTEN.
 func (m *Conn) Owes() bool {
 	m.mu.Lock()
