@@ -137,9 +137,8 @@ func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition fun
 			m.pend = append(append(m.pend, before...), buf[:deliver]...)
 		}
 		if err != nil && m.up == u {
-			if context.Cause(ctx) != nil && isTimeout(err) {
-				m.lose(err)
-				return os.ErrDeadlineExceeded
+			if cause := context.Cause(ctx); cause != nil && isTimeout(err) {
+				return m.interrupted(cause, err)
 			}
 			m.lose(lossOf(u, err))
 		}

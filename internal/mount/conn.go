@@ -66,6 +66,8 @@ type Conn struct {
 	insisted     *endedError    // it was done again: the session ends, unless the server has
 	reason       session.Reason // why the session took its last verdict
 	lostAt       time.Time      // when the upstream was lost; zero while there is one
+	resumeBy     time.Time      // when the resume that goes on ends, whatever the server answers; zero: none does
+	again        error          // what the last replay of it met
 	doubt        bool           // the message in hold is a 25006 that may mean that this is not the writer any more
 	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
 	reshow       bool           // hold is to be shown to the session again
@@ -252,6 +254,8 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	if err != nil && m.up == u {
 		if !isTimeout(err) {
 			m.lose(lossOf(u, err))
+		} else if m.overdue() && !m.gate {
+			m.refuseLate()
 		} else if !m.gate && deliver == 0 && len(before) == 0 {
 			return 0, err // the caller's deadline
 		}
@@ -316,6 +320,9 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 		m.pool.probeFailed(m.up, m.s.ProbeError)
 		m.s.ProbeError = ""
 	}
+	if !m.resumeBy.IsZero() && !m.s.Waits() {
+		m.endResume()
+	}
 	switch v.Event {
 	case session.None:
 		m.up.Heard(!m.s.Busy())
@@ -340,7 +347,10 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 		m.up.Heard(false)
 		m.more = true
 	case session.Again:
-		m.drop(fmt.Errorf("the replay met %s: %s", v.Err.Code, v.Err.Message))
+		m.again = fmt.Errorf("the replay met %s: %s", v.Err.Code, v.Err.Message)
+		m.drop(m.again)
+	case session.Canceled:
+		m.refuse(canceled)
 	case session.Diverged:
 		m.refuse(session.Problem{
 			Code:    session.CodeSerialization,
@@ -431,8 +441,8 @@ func (m *Conn) applyDeadlines() {
 		return
 	}
 	// A closed socket refuses deadlines; whoever reads or writes finds out by himself.
-	_ = m.up.SetReadDeadline(m.deadlines[reads])
-	_ = m.up.SetWriteDeadline(m.deadlines[writes])
+	_ = m.up.SetReadDeadline(m.until(reads))
+	_ = m.up.SetWriteDeadline(m.until(writes))
 }
 
 // wait lets go of mu until something has changed, or the deadline of that direction has come.

@@ -57,9 +57,9 @@ func (s *section) arm(deadline time.Time) {
 // enter takes the gate. It is called with mu held; leave gives the gate back, with mu held too.
 func (m *Conn) enter(dir direction) (ctx context.Context, leave func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	limit := m.pool.cfg.FailoverTimeout
-	if m.pool.lender != nil {
-		limit += m.pool.lender.cfg().BorrowTimeout
+	limit := m.limit()
+	if !m.resumeBy.IsZero() {
+		limit = min(limit, time.Until(m.resumeBy))
 	}
 	limited, release := context.WithTimeoutCause(ctx, limit, errTimeout)
 	m.gate = true
@@ -122,6 +122,9 @@ func (m *Conn) detach(abort bool) {
 // settle does what a verdict asks for.
 func (m *Conn) settle(verdict session.Verdict, reason session.Reason) {
 	m.replay, m.decide, m.reason = verdict == session.Replay, verdict == session.Resolve, reason
+	if !m.replay && !m.decide {
+		m.endResume()
+	}
 	m.pend = append(m.pend, m.s.TakeOut()...)
 	switch verdict {
 	case session.Answered:
@@ -147,8 +150,14 @@ func (m *Conn) refuse(p session.Problem) {
 // was given yet. It returns nil when that was done or the client has been answered otherwise, and an error when the
 // caller's time is over. mu is held, and let go of meanwhile.
 func (m *Conn) resume(dir direction) error {
+	m.beginResume()
 	ctx, leave := m.enter(dir)
 	defer leave()
+	defer func() {
+		if !m.replay && !m.decide && !m.s.Waits() {
+			m.endResume()
+		}
+	}()
 	for {
 		up, err := m.attach(ctx)
 		if m.closed {
@@ -324,6 +333,7 @@ func (m *Conn) send(b []byte) bool {
 		return true
 	}
 	u.Begin()
+	_ = u.SetWriteDeadline(m.until(writes)) // a closed socket is found out by the write
 	if len(b) > inlineWrite {
 		m.writing = true
 		go func() {
@@ -368,9 +378,11 @@ func (m *Conn) notResumed(ctx context.Context, dir direction, err error) error {
 		}
 		return os.ErrDeadlineExceeded
 	case errors.Is(cause, errCanceled):
-		m.refuse(session.Problem{Code: "57014", Message: "canceling statement due to user request"})
+		m.refuse(canceled)
 	case errors.As(err, &refused):
 		m.refuse(refused.Problem)
+	case m.again != nil && errors.Is(cause, errTimeout):
+		m.refuseLate()
 	case errors.Is(err, errInsisted):
 		m.pend = append(m.pend, fatal(m.insisted.words.Code, m.insisted.words.Message, err)...)
 		m.end = io.EOF

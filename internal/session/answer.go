@@ -16,6 +16,8 @@ const (
 	CodeNoUpstream    = "08001" // no server could be reached for work that was never sent
 	CodeStateLost     = "08006" // the session held state on its server that is gone
 	codeFailedTx      = "25P02" // what a server says in a failed transaction
+	codeCanceled      = "57014" // the client has canceled its statement
+	codeChanged       = "0A000" // a prepared statement's result is another one
 )
 
 // Problem is an error as a client is to see it.
@@ -34,7 +36,8 @@ type local struct {
 	cause    *Problem // what the first statement that cannot be carried over is answered with
 	portals  map[string]string
 	unnamed  string
-	reported bool // the cause was given
+	reported bool // the client knows of an error in this transaction: the cause, or one of its server's
+	lost     bool // it knows that the transaction is lost: whatever follows in it is answered so
 }
 
 // answerFrom makes the session answer itself, beginning with the problem.
@@ -155,26 +158,36 @@ func (s *Session) answerQuery(text string) {
 
 // answerStatement answers one statement and reports whether the next may follow.
 func (s *Session) answerStatement(text string) bool {
+	l := &s.local
 	kind := sqltext.Classify(text, s.options())
-	lost := s.status == wire.StatusTransaction // the client does not know yet
+	commits := kind == sqltext.Commit || kind == sqltext.CommitChain || kind == sqltext.PrepareTransaction
 	switch {
-	case s.status == wire.StatusIdle && !s.local.reported && s.local.cause == nil:
+	case s.status == wire.StatusIdle && !l.reported && l.cause == nil:
 		// The transaction ended earlier in this very string; what follows would need a server.
-		s.refuse()
-		return false
+		l.cause = &behindEnd
 	case kind == sqltext.Rollback && s.status != wire.StatusIdle,
-		!lost && s.status == wire.StatusFailed && (kind == sqltext.Commit || kind == sqltext.PrepareTransaction):
+		commits && kind != sqltext.CommitChain && s.status == wire.StatusFailed && !l.lost:
 		s.emit(&pgproto3.CommandComplete{CommandTag: []byte("ROLLBACK")})
 		s.setStatus(wire.StatusIdle)
-		s.local.cause, s.local.reported = nil, false
+		l.cause, l.reported, l.lost = nil, false, false
 		return true
-	case lost && kind == sqltext.Commit:
+	case commits && s.status != wire.StatusIdle && (s.status == wire.StatusTransaction || l.lost):
+		// A retry loop looks at the SQLSTATE of COMMIT, and not at its tag. Its transaction is over, as on any server.
 		s.refuse()
 		s.setStatus(wire.StatusIdle)
 		return false
+	case kind == sqltext.RollbackTo:
+		l.lost = l.lost || l.reported && l.cause != nil // there is no savepoint any more
 	}
 	s.refuse()
 	return false
+}
+
+// behindEnd answers statements behind the end of a lost transaction in the same string.
+var behindEnd = Problem{
+	Code:    CodeSerialization,
+	Message: "fairlead: what stands in the same string behind the end of a lost transaction was not run",
+	Hint:    "Run it again.",
 }
 
 func (s *Session) answerParse(msg []byte) {
@@ -214,24 +227,42 @@ func endsTransaction(k sqltext.Kind) bool {
 	return false
 }
 
-// refuse answers the statement in hand with an error: the cause to the first, and what a failed transaction says to
-// every later one.
+// refuse answers the statement in hand with an error: the first with the cause, every later one of a lost transaction with 40001. Where
+// the client knows of an error that any server may give (its own, before the loss, or its cancel), the later ones get what a failed
+// transaction says.
 func (s *Session) refuse() {
 	l := &s.local
 	p := Problem{Code: codeFailedTx, Message: "current transaction is aborted, commands ignored until end of transaction block"}
-	if l.cause != nil {
-		if l.reported {
-			p.Detail = l.cause.Message
-		} else {
-			p = *l.cause
-		}
-		l.reported = true
+	switch {
+	case l.cause == nil:
+	case !l.reported:
+		p, l.reported = *l.cause, true
+		l.lost = tellsLoss(p.Code)
+	case l.lost:
+		p = lostBefore(*l.cause)
+	default:
+		p.Detail = l.cause.Message
 	}
 	if s.status == wire.StatusTransaction {
 		s.setStatus(wire.StatusFailed)
 	}
 	l.skip = true
 	s.emitProblem(p)
+}
+
+// tellsLoss reports whether an error of the session's own says that a transaction is lost: any but those that leave a plain server's
+// transaction failed.
+func tellsLoss(code string) bool { return code != codeCanceled && code != codeChanged }
+
+// lostBefore is what a transaction's later statements get when the cause was given to an earlier one.
+func lostBefore(cause Problem) Problem {
+	if cause.Code == CodeSerialization {
+		return cause
+	}
+	return Problem{
+		Code: CodeSerialization, Message: "fairlead: the transaction was lost with the connection to the server",
+		Detail: cause.Code + ": " + cause.Message, Hint: "Nothing of it was committed. Run the transaction again.",
+	}
 }
 
 func (s *Session) emitProblem(p Problem) {

@@ -114,7 +114,7 @@ func (s *Session) Undo(m Mark) bool {
 // NoReplay ends continuity for the unit in flight: its client has asked to cancel it.
 func (s *Session) NoReplay() {
 	if s.Busy() {
-		s.replays = maxReplays
+		s.replays, s.canceled = maxReplays, true
 	}
 }
 

@@ -320,7 +320,7 @@ func (s *Session) failRest(lost *Problem, rest []op) (Verdict, Reason) {
 	}
 	s.setStatus(status)
 	s.answerFrom(lost)
-	s.local.reported = true
+	s.local.reported, s.local.lost = true, tellsLoss(lost.Code)
 	s.answerQueue(rest)
 	return Answered, ReasonTransaction
 }

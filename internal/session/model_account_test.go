@@ -72,6 +72,9 @@ func (c *modelClient) done(text, tag string) {
 	}
 	word, rest, _ := strings.Cut(text, " ")
 	exit := word == "commit" || word == "rollback"
+	if c.lost && text != "rollback" {
+		c.insist("%q was answered with %q in a transaction that is lost", text, tag)
+	}
 	if c.failed && !exit {
 		c.fail("%q succeeded in a failed transaction", text)
 	}
@@ -100,7 +103,7 @@ func (c *modelClient) done(text, tag string) {
 			return
 		}
 		c.rollback()
-		c.failed = false
+		c.failed, c.lost = false, false
 		c.block = rest == "and chain"
 		clear(c.portals)
 	case "savepoint":
@@ -270,6 +273,9 @@ func (c *modelClient) error(e wire.Error, h *modelRequest) {
 	if h.bad && e.Code == "42601" {
 		c.fail("malformed, and answered with %s: %v", e.Code, h)
 	}
+	if c.lost && e.Code != CodeSerialization && !h.bad {
+		c.insist("the client got %s in a transaction that is lost", e.Code)
+	}
 	c.errored = e.Code
 	c.copying = false
 	ours := strings.HasPrefix(e.Message, "fairlead:")
@@ -310,6 +316,7 @@ func (c *modelClient) error(e wire.Error, h *modelRequest) {
 	case c.block:
 		c.refuse(attempted)
 		c.failed = true
+		c.lost = c.lost || ours && e.Code == CodeSerialization
 	default:
 		c.refuse(attempted)
 		c.rollback()
@@ -362,7 +369,7 @@ func (c *modelClient) ready(h *modelRequest, status byte) {
 			c.fail("ReadyForQuery I after an error %s that did not end the transaction", c.errored)
 			c.rollback()
 		}
-		c.block, c.failed = false, false
+		c.block, c.failed, c.lost = false, false, false
 		clear(c.portals)
 	case wire.StatusTransaction:
 		if !c.block || c.failed {

@@ -30,8 +30,9 @@ type modelRequest struct {
 // modelClient reads what the session gives its client, as strictly as a server's answers deserve, and knows what it was
 // told of each row that it wanted to have inserted.
 type modelClient struct {
-	fail func(format string, args ...any)
-	log  func(format string, args ...any)
+	fail   func(format string, args ...any)
+	insist func(format string, args ...any) // is fail for what is never forgiven: a wait for ever, and a lost transaction that goes on
+	log    func(format string, args ...any)
 
 	queue []*modelRequest
 	buf   []byte
@@ -39,6 +40,7 @@ type modelClient struct {
 	block, failed bool
 	opened        bool   // the block was opened after the last ReadyForQuery
 	ending        bool   // an error stands for the end of the block
+	lost          bool   // the transaction is, says an error
 	skip          bool   // an error: everything until Sync is left out
 	errored       string // SQLSTATE given in this segment
 	copying       bool

@@ -119,9 +119,12 @@ type simMount struct {
 	key [16]byte
 
 	mode   commit.Mode
-	losses int // how many more there may be
-	span   int // bytes among which a cut is chosen
-	piece  int // the most that one read gives; 0: all
+	losses int  // how many more there may be
+	calm   bool // servers have no whims any more
+	// whimsical has all servers but the first answer something differently.
+	whimsical bool
+	span      int // bytes among which a cut is chosen
+	piece     int // the most that one read gives; 0: all
 
 	up     *simConn
 	hold   []byte
@@ -149,7 +152,7 @@ func (m *simMount) flush() { m.deliver(m.s.TakeOut()) }
 // step keeps a mistake of the model or the machine from going on for ever.
 func (m *simMount) step() {
 	if m.steps++; m.steps > 5000 {
-		m.c.fail("there is no end")
+		m.c.insist("there is no end")
 	}
 }
 
@@ -187,7 +190,7 @@ func (m *simMount) readUpstream() bool {
 	if len(b) == 0 && !ended {
 		return false
 	}
-	if m.piece > 0 && len(b) > m.piece {
+	if m.piece > 0 && len(b) > m.piece && !u.spoke {
 		b, ended = b[:m.piece], false
 	}
 	if !u.spoke {
@@ -273,7 +276,7 @@ func (m *simMount) readOrHang() bool {
 	if m.readUpstream() {
 		return true
 	}
-	m.c.fail("a replay waits for answers that do not come")
+	m.c.insist("a replay waits for answers that do not come")
 	return false
 }
 
@@ -415,8 +418,21 @@ func (m *simMount) attach() *simConn {
 		if !m.bring(up) {
 			return nil
 		}
+		m.drawWhim(up.b)
 		return up
 	}
+}
+
+// whimCodes are errors that a replay may meet though its statements did not.
+var whimCodes = []string{"23503", "22012", "25006", "40001", "53200", ""}
+
+func (m *simMount) drawWhim(b *simBackend) {
+	if m.calm || m.whimsical && m.conns == 1 || !m.whimsical && rapid.IntRange(0, 2).Draw(m.t, "whim") > 0 {
+		return
+	}
+	b.whim = simWhim{at: rapid.IntRange(1, 5).Draw(m.t, "whim at"), code: rapid.SampledFrom(whimCodes).Draw(m.t, "whim code"),
+		rows: rapid.IntRange(0, 3).Draw(m.t, "whim rows")}
+	m.log("whim: %+v", b.whim)
 }
 
 // bring makes an upstream one that the session can go on with.
@@ -456,6 +472,9 @@ func (m *simMount) bring(up *simConn) bool {
 
 // prepareAll makes statements on a server, each in a segment of its own; a refusal ends no transaction.
 func (m *simMount) prepareAll(b *simBackend, list []*Statement) {
+	whim := b.whim
+	b.whim = simWhim{}
+	defer func() { b.whim = whim }()
 	for _, st := range list {
 		m.log("prepares %q %q", st.Name(), st.Text())
 		at, inBlock := len(b.out), b.status() == wire.StatusTransaction

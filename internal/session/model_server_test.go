@@ -84,6 +84,36 @@ type simBackend struct {
 	out      []byte // written, flushed or not
 	flushed  int
 	eager    bool // flushes each message
+	whim     simWhim
+}
+
+// simWhim has one statement of a server's answered otherwise than another server, or an earlier attempt, answers it.
+type simWhim struct {
+	at   int    // how many statements from now on; 0: there is none
+	code string // it fails
+	rows int    // it returns as many rows, where the client knows nothing of them in advance
+}
+
+// strike counts a statement, and returns its answer if the whim is about it.
+func (b *simBackend) strike(text string) (r simResult, struck bool) {
+	if b.whim.at == 0 {
+		return r, false
+	}
+	if b.whim.at--; b.whim.at > 0 {
+		return r, false
+	}
+	if b.whim.code != "" {
+		return simResult{code: b.whim.code}, true
+	}
+	if text != "select now()" && text != "select many" && text != "select nextval('q')" {
+		return r, false
+	}
+	for range b.whim.rows {
+		b.w.clock++
+		r.rows = append(r.rows, fmt.Append(nil, "whim ", b.w.clock))
+	}
+	r.tag = fmt.Sprintf("SELECT %d", b.whim.rows)
+	return r, true
 }
 
 func newSimBackend(w *simWorld) *simBackend {
@@ -246,6 +276,9 @@ func (b *simBackend) run(text string, params []string) (r simResult) {
 	word, rest, _ := strings.Cut(text, " ")
 	if strings.HasPrefix(text, "/* fairlead */") {
 		return b.probe(text, params)
+	}
+	if r, struck := b.strike(text); struck && !exit && word != "begin" {
+		return r
 	}
 	text = bindText(text, params)
 	write := func(ids ...int) string {

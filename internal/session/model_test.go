@@ -176,6 +176,9 @@ func newModel(t *rapid.T) *model {
 		}
 		t.Fatalf("%s\n%s", text, strings.Join(md.log, "\n"))
 	}
+	md.c.insist = func(f string, a ...any) {
+		t.Fatalf("%s\n%s", fmt.Sprintf(f, a...), strings.Join(md.log, "\n"))
+	}
 	params := map[string]string{"standard_conforming_strings": "on"}
 	if rapid.Bool().Draw(t, "writes by default") {
 		params["default_transaction_read_only"] = "off"
@@ -242,7 +245,7 @@ func (md *model) step(st modelStep) {
 	}
 	for _, r := range md.c.queue {
 		if (r.kind == wire.Sync || r.kind == wire.Query) && !md.m.ended && !md.c.copying {
-			md.c.fail("the client waits for an answer that does not come: %v", r)
+			md.c.insist("the client waits for an answer that does not come: %v", r)
 		}
 	}
 }
@@ -259,9 +262,9 @@ func (md *model) simple(sql string) {
 // audit compares what the client was told with what is so, and uses the session once more.
 func (md *model) audit(last int) {
 	md.log = append(md.log, "-- the end")
-	md.m.losses = 0
+	md.m.losses, md.m.calm = 0, true
 	if md.m.up != nil {
-		md.m.up.plan.cut = false
+		md.m.up.plan.cut, md.m.up.b.whim = false, simWhim{}
 	}
 	md.cut = 0
 	if md.c.copying {
@@ -328,7 +331,11 @@ func runModel(t *rapid.T, mixed, pieces bool) (md *model) {
 }
 
 func runProgram(t *rapid.T, p *modelProgram, pieces bool) (md *model) {
-	md = newModel(t)
+	return newModel(t).run(p, pieces)
+}
+
+func (md *model) run(p *modelProgram, pieces bool) *model {
+	t := md.t
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(forgiven); !ok {
@@ -357,6 +364,18 @@ func runProgram(t *rapid.T, p *modelProgram, pieces bool) (md *model) {
 	}
 	md.audit(p.next())
 	return md
+}
+
+// Whatever a replay's server answers, the client gets an answer.
+func TestModelOfReplaysThatDiffer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		for range 20 {
+			md := newModel(t)
+			md.m.whimsical = true
+			md.m.losses = max(1, md.m.losses)
+			md.run(&modelProgram{t: t}, true)
+		}
+	})
 }
 
 func TestModel(t *testing.T) {

@@ -237,14 +237,16 @@ func (s *Session) feed(from int, hold bool) []byte {
 		at += len(msg)
 	})
 	if stop < 0 {
+		stop = len(src)
 		s.sent = len(s.journal)
-		return append([]byte(nil), w.finish(len(src))...)
+	} else {
+		s.parked = from + stop
+		s.sent = from + at
 	}
-	s.parked = from + stop
-	s.sent = from + at
 	b := append([]byte(nil), w.finish(stop)...)
-	if open || s.parkedTail {
-		b = append(b, msgFlush...) // or the server keeps its answers until the Sync that is not sent yet
+	if hold && (open || s.parkedTail) {
+		b = append(b, msgFlush...) // or the server keeps its answers until a Sync that is not sent yet
+		s.due = s.pushed
 	}
 	return b
 }

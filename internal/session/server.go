@@ -35,6 +35,8 @@ const (
 	// Again: a replay met an error of its own (a deadlock, a lock timeout). The upstream is to be dropped, and the replay
 	// to be begun again on another.
 	Again
+	// Canceled: a replay met the client's own CancelRequest.
+	Canceled
 )
 
 // View is what came of bytes from the server.
@@ -126,6 +128,9 @@ func (s *Session) Server(b []byte) View {
 	}
 	s.digest(b[run:i])
 	v.Deliver, v.Keep = i, i
+	if v.Event == None && s.parked >= 0 {
+		v.Event = Proceed
+	}
 	return v
 }
 
@@ -188,57 +193,77 @@ func (s *Session) serverVerify(b []byte) View {
 			v.Event = Broken
 			break
 		}
-		msg := b[i : i+n]
-		kind := msg[0]
-		if s.special() && s.swallow(kind, msg) {
-			i += n
-			continue
-		}
-		if kind == wire.ReadyForQuery && n > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
-			v.Event = Diverged // the unit is over before all that the client has seen of it
-			break
-		}
-		if kind == wire.ErrorResponse && !s.repeatErrors && repeatable(wire.ParseError(wire.Body(msg)).Code) {
-			v.Event, v.Err = Again, wire.ParseError(wire.Body(msg))
-			if s.restarts++; s.restarts > maxRestarts {
-				v.Event = Diverged
-			}
-			s.replays = max(0, s.replays-1)
-			break
-		}
-		if v.Event = s.take(kind, msg); v.Event != None {
+		if v.Event = s.compare(b[i : i+n]); v.Event != None {
 			v.Err = s.fault
 			break
 		}
 		i += n
-		if kind == wire.ParameterStatus || kind == wire.NotificationResponse && !s.relays(msg) {
-			s.out = append(s.out, msg...)
-		}
-		if s.verify > 0 {
-			s.canonical(kind, msg)
-		}
-		if s.verify == 0 || s.delivered > s.verify || s.delivered == s.verify && s.hash.value() != s.verifySum {
-			v.Event = Diverged
-			break
-		}
-		if s.delivered == s.verify {
+		if s.verify > 0 && s.delivered == s.verify {
 			s.verify = 0
 			s.saved = nil
 			rest := s.Server(b[i:])
 			copy(b, b[i:i+rest.Deliver])
 			rest.Keep += i
-			if rest.Event == None && s.parked >= 0 {
-				rest.Event = Proceed
-			}
 			return rest
 		}
-		if !s.Busy() && (s.status == wire.StatusTransaction || s.skipping || s.parked >= 0) {
-			v.Event = Diverged // the replay has said all that it will, and it is less than the client has seen
+		if s.replayOver() {
+			v.Event = Diverged // it is less than the client has seen
 			break
 		}
 	}
 	v.Keep = i
 	return v
+}
+
+// compare takes in one message of a replay.
+func (s *Session) compare(msg []byte) Event {
+	kind := msg[0]
+	if s.special() && s.swallow(kind, msg) {
+		return None
+	}
+	switch kind {
+	case wire.ReadyForQuery:
+		if len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
+			return Diverged // the unit is over before all that the client has seen of it
+		}
+	case wire.CopyInResponse, wire.CopyOutResponse, wire.CopyBothResponse:
+		return Diverged // no unit with a COPY is replayed
+	case wire.ErrorResponse:
+		if e := wire.ParseError(wire.Body(msg)); !s.repeatErrors && repeatable(e.Code) {
+			s.fault = e
+			if s.canceled && e.Code == codeCanceled {
+				return Canceled
+			}
+			s.replays = max(0, s.replays-1)
+			if s.restarts++; s.restarts > maxRestarts {
+				return Diverged
+			}
+			return Again
+		}
+	}
+	if e := s.take(kind, msg); e != None {
+		return e
+	}
+	if kind == wire.ParameterStatus || kind == wire.NotificationResponse && !s.relays(msg) {
+		s.out = append(s.out, msg...)
+	}
+	if s.verify > 0 {
+		s.canonical(kind, msg)
+	}
+	if s.verify == 0 || s.delivered > s.verify || s.delivered == s.verify && s.hash.value() != s.verifySum {
+		return Diverged
+	}
+	return None
+}
+
+// replayOver reports whether the server has answered all that the replay has sent, whatever the answer was: no more will come.
+func (s *Session) replayOver() bool {
+	if !s.Busy() {
+		return true
+	}
+	// A wrapped Query without its end: what stands behind its work is not sent yet.
+	o := s.queue[s.head]
+	return s.parkedTail && s.head == len(s.queue)-1 && (o.commands > 0 || o.flags&flagFailed != 0)
 }
 
 // repeatable reports whether an error may be met by a replay though the first run did not: it is then begun again.

@@ -170,6 +170,7 @@ type Session struct {
 
 	unitState    sqltext.StateMask // state when the unit began
 	unitMentions sqltext.StateMask // what the unit's texts mention
+	canceled     bool              // the client has asked to cancel what is in flight
 	repeatErrors bool              // the client was given an error in this unit that a replay may meet on its own
 }
 
@@ -286,7 +287,7 @@ func (s *Session) endUnit() {
 	}
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
 	s.inBlock, s.inError, s.ended = false, false, false
-	s.copied, s.truncated, s.repeatErrors, s.unitChanged = false, false, false, false
+	s.copied, s.truncated, s.repeatErrors, s.unitChanged, s.canceled = false, false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {
 		s.unitDirty, s.unitMentions, s.portals = false, 0, nil
