@@ -186,7 +186,8 @@ type Config struct {
 	// BorrowTimeout is the parameter connection_borrow_timeout; default 120 s.
 	BorrowTimeout time.Duration
 
-	// Logger gets failovers at Info and the rest at Debug; default nil: no logs.
+	// Logger gets failovers at Info and the rest at Debug; default nil: no logs, but for a warning by slog.Default where a first login waits for a
+	// server that is not there.
 	Logger *slog.Logger
 	// MeterProvider gets the metrics; default nil: OpenTelemetry's global one.
 	MeterProvider metric.MeterProvider

@@ -285,6 +285,8 @@ func TestMistakesAreToldInSeconds(t *testing.T) {
 		{"a certificate of another authority", strings.Replace(c.DSN(), c.CAFile(), other.CAFile(), 1), nil, []string{"certificate"}},
 		{"nobody there", "postgres://app:x@127.0.0.1:1/app?connect_timeout=1", nil, []string{"refused"}},
 		{"no such host", "postgres://app:x@nowhere.invalid/app?connect_timeout=1", nil, []string{"nowhere.invalid"}},
+		{"no such host, and no connect_timeout", "postgres://app:x@nowhere.invalid/app", nil, []string{"DNS does not know"}},
+		{"only a reader, and no connect_timeout", other.InstanceDSN(other.Readers()[0]), func(cfg *driver.Config) { cfg.Resolver = config(t, other, other.DSN()).Resolver }, []string{"recovery"}},
 		{"only a reader", strings.Replace(other.InstanceDSN(other.Readers()[0]), "?", "?connect_timeout=1&", 1), func(cfg *driver.Config) { cfg.Resolver = config(t, other, other.DSN()).Resolver }, []string{"recovery"}},
 		{"a login of another kind", c.DSN() + "&require_auth=md5", nil, []string{"require_auth"}},
 		{"channel binding without TLS", strings.Replace(c.DSN(), "sslmode=verify-full", "sslmode=disable&channel_binding=require", 1), nil, []string{"channel binding"}},

@@ -206,6 +206,8 @@ func (a *asker) attempt(ctx context.Context, o orders) {
 		result = outcomeFailed
 		if isRefused(obs.err) {
 			result = outcomeRefused
+		} else if busy := (*BusyError)(nil); errors.As(obs.err, &busy) {
+			result = outcomeBusy
 		}
 	}
 	obs.at = time.Now()

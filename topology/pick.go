@@ -126,6 +126,21 @@ func (c *Cluster) choose(s *Snapshot, want Want, floor Ticket, late bool) (Insta
 	return Instance{}, false
 }
 
+// ErrNotAsked stands for an instance that no attempt to ask has ended for.
+var ErrNotAsked = errors.New("topology: no answer yet")
+
+// Failures returns, in the order of Instances, how the last attempt to ask each instance ended: nil if it was answered, [ErrNotAsked] if none has
+// ended yet. With KindNone nobody is asked.
+func (s *Snapshot) Failures() []error {
+	errs := make([]error, len(s.Instances))
+	for i := range errs {
+		if errs[i] = s.attempts[i].err; errs[i] == nil && s.attempts[i].round == 0 && s.Instances[i].Round == 0 {
+			errs[i] = ErrNotAsked
+		}
+	}
+	return errs
+}
+
 // pickError is why Pick found nothing.
 type pickError struct {
 	text   string

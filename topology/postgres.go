@@ -132,6 +132,21 @@ func RefusesLogin(err error) bool {
 	return errors.As(err, &connect) && !mayPass(err)
 }
 
+// MayServeLater reports whether a login failed as it does at a server that is paused, starting, resuming or full: the connection is refused or not
+// answered, or the server says that it is not ready or has no room. It is false where a name is not known, and for what the server refuses for good.
+func MayServeLater(err error) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "53") || strings.HasPrefix(pg.Code, "57P0")
+	}
+	if busy := (*BusyError)(nil); errors.As(err, &busy) {
+		return false // for another reason, such as a credential that cannot be had
+	}
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+		return !dns.IsNotFound
+	}
+	return err != nil && mayPass(err)
+}
+
 // mayPass tells what the network did from what two programs could not agree on.
 func mayPass(err error) bool {
 	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "remote error" {

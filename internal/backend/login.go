@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -29,36 +30,6 @@ const DefaultConnectTimeout = 5 * time.Second
 // maxGreeting bounds a message of a server's in a login, or in answer to a probe of the topology's, in bytes.
 const maxGreeting = 1 << 20
 
-// NotLoggedInError says that no connection of the wanted kind was made in time, or that trying on is pointless.
-type NotLoggedInError struct {
-	Want topology.Want
-	Err  error
-}
-
-func (e *NotLoggedInError) Error() string { return fmt.Sprintf("fairlead: no %s: %v", e.Want, e.Err) }
-
-// Unwrap gives the server's own error where there is one, and what was missing to log in with. That the time was over is in the text only: pgx would put its own
-// words in the place of an error that is a timeout, and with them hide what stood in the way.
-func (e *NotLoggedInError) Unwrap() []error {
-	var all []error
-	if pg := (*pgconn.PgError)(nil); errors.As(e.Err, &pg) {
-		all = append(all, pg)
-	}
-	if c, passes := lacking(e.Err); c != nil && !passes {
-		all = append(all, c)
-	}
-	return all
-}
-
-// Timeout implements net.Error.
-func (e *NotLoggedInError) Timeout() bool {
-	var t net.Error
-	return errors.Is(e.Err, context.DeadlineExceeded) || errors.As(e.Err, &t) && t.Timeout()
-}
-
-// Temporary implements net.Error.
-func (e *NotLoggedInError) Temporary() bool { return false }
-
 // Login is one pool's way in to a cluster.
 type Login struct {
 	Cluster  *topology.Cluster
@@ -72,10 +43,15 @@ type Login struct {
 	// on it until they are idle.
 	ReadOnly bool
 
+	// Logger is given a warning while a first login waits; nil: slog's default, so that the wait is seen.
+	Logger *slog.Logger
+
 	base     *pgconn.Config
 	hosts    []host
 	validate pgconn.ValidateConnectFunc
-	reached  atomic.Bool // a login has succeeded
+	timeout  bool         // the DSN has a connect_timeout
+	reached  atomic.Bool  // a login has succeeded
+	warnAt   atomic.Int64 // when the next warning of a wait may be given, in Unix nanoseconds
 	ahead    ahead
 }
 
@@ -111,13 +87,14 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 		fe.SetMaxBodyLen(maxGreeting)
 		return fe
 	}
-	if base.ConnectTimeout == 0 {
+	timeout := base.ConnectTimeout > 0
+	if !timeout {
 		base.ConnectTimeout = DefaultConnectTimeout
 	}
 	if base.RuntimeParams == nil {
 		base.RuntimeParams = make(map[string]string)
 	}
-	l := &Login{Want: want, base: base, validate: validate}
+	l := &Login{Want: want, base: base, validate: validate, timeout: timeout}
 	l.ahead.login = l
 	cache := tls.NewLRUClientSessionCache(sessions)
 	for _, t := range waysOf(base) {
@@ -214,49 +191,26 @@ func (l *Login) Probe(ctx context.Context, ep topology.Endpoint, addrs []netip.A
 	return pg, err
 }
 
-// unheardError ends a login to a cluster of which no writer was ever seen. It is a timeout to those who ask, as net.Error.
-type unheardError struct{}
-
-func (unheardError) Error() string {
-	return "connect_timeout is over, and no writer was ever seen here; check host and port, and that a host is the writer's"
-}
-
-func (unheardError) Timeout() bool   { return true }
-func (unheardError) Temporary() bool { return true }
-
 // Connect logs in to an instance of the wanted kind, one proven after the ticket, and goes on until ctx ends: an
-// instance that dies during the login is suspected, and the next proof awaited. What will not change by itself (a wrong
-// password, an unknown database, a certificate that does not verify) ends it at once. A cluster that never had a writer as far
-// as this process knows is given connect_timeout for each host of the DSN: that is a wrong address rather than a
-// failover. owner is the lock under which the upstream's Begin, Heard and Stale will be called.
+// instance that fails during the login is suspected, and the next proof awaited. What will not change by itself (a wrong
+// password, an unknown database, a certificate that does not verify) ends it at once. A cluster of which no writer was ever seen is waited for as
+// long as a host may begin to serve, see patience. owner is the lock under which the upstream's Begin, Heard and Stale will be called.
 func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.Locker) (*Upstream, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if !l.reached.Load() {
-		unheard := time.AfterFunc(time.Duration(len(l.hosts))*l.base.ConnectTimeout, func() {
-			if l.Cluster.Snapshot().Epoch == 0 {
-				cancel(unheardError{})
-			}
-		})
-		defer unheard.Stop()
-	}
-	pause := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(2*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
-		backoff.WithMaxElapsedTime(0))
-	failed := make(failures)
+	pause, busy := newPause(2*time.Millisecond, 250*time.Millisecond), newPause(100*time.Millisecond, time.Second)
+	w := l.newWait()
 	for {
-		in, snap, err := l.pick(ctx, after)
+		in, snap, err := w.pick(ctx, after)
 		if err != nil {
-			return nil, &NotLoggedInError{l.Want, errors.Join(err, failed.join())}
+			return nil, w.gaveUp(ctx, err)
 		}
-		up, err := l.connectOne(ctx, in, snap, owner)
+		up, err := w.connect(ctx, in, snap, owner)
 		if err == nil {
 			l.reached.Store(true)
 			return up, nil
 		}
 		if ctx.Err() != nil {
-			failed.interrupted(in.ID, err)
-			return nil, &NotLoggedInError{l.Want, errors.Join(context.Cause(ctx), failed.join())}
+			w.failed.interrupted(in.ID, err)
+			return nil, w.gaveUp(ctx, context.Cause(ctx))
 		}
 		if e, passes := lacking(err); e != nil && !passes {
 			return nil, err
@@ -264,17 +218,29 @@ func (l *Login) Connect(ctx context.Context, after topology.Ticket, owner sync.L
 		if misfit := (*misfitError)(nil); topology.RefusesLogin(err) && !errors.As(err, &misfit) {
 			return nil, err
 		}
-		failed[in.ID] = err
+		if w.over {
+			w.failed.interrupted(in.ID, err)
+		} else {
+			w.failed[in.ID] = err
+		}
 		if e, _ := lacking(err); e == nil {
 			after = l.Cluster.Suspect(in.ID, err)
 		}
-		timer := time.NewTimer(pause.NextBackOff())
+		next := pause
+		if isFull(err) {
+			next = busy // each try costs the server a process
+		}
+		timer := time.NewTimer(next.NextBackOff())
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
 		}
 	}
+}
+
+func newPause(first, last time.Duration) *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(last), backoff.WithMaxElapsedTime(0))
 }
 
 // pick waits for an instance of the wanted kind, and has logins made ahead while that is the writer and there is none.
@@ -295,12 +261,15 @@ func (f failures) interrupted(id string, err error) {
 	}
 }
 
-func (f failures) join() error {
+func (f failures) join() error { return errors.Join(f.list()...) }
+
+// list returns them in the order of the instances' IDs.
+func (f failures) list() []error {
 	all := make([]error, 0, len(f))
 	for _, id := range slices.Sorted(maps.Keys(f)) {
 		all = append(all, f[id])
 	}
-	return errors.Join(all...)
+	return all
 }
 
 // readOnlyDefault is the setting that makes transactions read-only which do not say what they are.

@@ -14,7 +14,7 @@ import (
 func (l *Login) Prove(ctx context.Context, c credentials.Credential, ask func(context.Context, *pgconn.PgConn) error) error {
 	in, _, err := l.Cluster.Pick(ctx, topology.WantWriter, 0)
 	if err != nil {
-		return &NotLoggedInError{topology.WantWriter, err}
+		return &NotLoggedInError{Want: topology.WantWriter, Err: err}
 	}
 	cfg := l.config(in.Endpoint, in.Addrs)
 	cfg.User = c.User

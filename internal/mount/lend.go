@@ -296,9 +296,15 @@ func (l *lender) takeIdle(settings string) *lent {
 	return x
 }
 
+var errUntil = errors.New("the invocation's time is over")
+
 // make logs in; its caller has counted the upstream as open.
 func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.bounded(l.pool.cfg.FailoverTimeout), errTimeout)
+	limit, cause := l.pool.cfg.FailoverTimeout, errTimeout
+	if less := l.bounded(limit); less < limit {
+		limit, cause = less, errUntil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
 	defer cancel()
 	l.pool.watch()
 	up, err := l.login(ctx, after)

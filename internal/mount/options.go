@@ -7,9 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/session"
 )
 
@@ -45,6 +47,9 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 	}
 	ctx, leave := m.enter(writes)
 	defer leave()
+	// The queue for an upstream has the same bound; what it says when that is over comes first.
+	ctx, stop := context.WithTimeoutCause(ctx, l.bounded(l.cfg().BorrowTimeout)+borrowSlack, errBorrow)
+	defer stop()
 	up, err := m.attach(ctx)
 	if err != nil {
 		return startupProblem(ctx, err)
@@ -60,6 +65,11 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 	return "", ""
 }
 
+// borrowSlack is by how much longer than connection_borrow_timeout a login waits.
+const borrowSlack = 250 * time.Millisecond
+
+var errBorrow = errors.New("connection_borrow_timeout is over")
+
 // setBase notes a setting. Unlike SET, set_config takes a list as it stands in a startup packet.
 func (m *Conn) setBase(name, value string) {
 	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value && len(m.pool.lender.initial) == 0 {
@@ -71,6 +81,7 @@ func (m *Conn) setBase(name, value string) {
 // startupProblem is what a client is told that could not be given a server; nothing when there is no error.
 func startupProblem(ctx context.Context, err error) (code, message string) {
 	var refused *refusal
+	var waited *backend.NotLoggedInError
 	var pg *pgconn.PgError
 	switch {
 	case err == nil:
@@ -80,6 +91,12 @@ func startupProblem(ctx context.Context, err error) (code, message string) {
 			return "22023", "fairlead: startup parameters: " + refused.Detail
 		}
 		return refused.Code, refused.Message + " (" + refused.Detail + ")"
+	case errors.As(err, &waited) && waited.Waited > 0:
+		code := session.CodeNoUpstream
+		if errors.As(err, &pg) {
+			code = pg.Code
+		}
+		return code, err.Error()
 	case errors.As(err, &pg):
 		return pg.Code, pg.Message
 	case ctx.Err() != nil:

@@ -45,6 +45,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	}
 	login := backend.NewLogin(cfg.Login, cfg.Want, cfg.Validate)
 	login.Credentials, login.HostPattern, login.ReadOnly = cfg.Credentials, cfg.HostPattern, cfg.ReadOnly
+	login.Logger = cfg.Logger
 	p := &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
 	if cfg.Lending != nil {
 		p.lender = newLender(p, *cfg.Lending)
