@@ -217,6 +217,7 @@ func (a TargetSessionAttrs) want() (topology.Want, pgconn.ValidateConnectFunc) {
 func (p *pool) connConfig() *pgx.ConnConfig {
 	c := p.cfg.Conn.Copy()
 	p.DialThrough(&c.Config)
+	c.DialFunc = p.discern(c.DialFunc)
 	c.Tracer = heedWithoutReplay(c.Tracer)
 	return c
 }

@@ -15,6 +15,7 @@ import (
 
 // TestATransactionIsRunAgainOnlyWhenReplayCannotSaveIt has the writer fail in the middle of a transaction, once.
 func TestATransactionIsRunAgainOnlyWhenReplayCannotSaveIt(t *testing.T) {
+	driver.ForgetWithoutReplay(t)
 	c := rdstest.Start(t, rdstest.Config{})
 	ctx := testContext(t)
 	db := open(t, c, c.DSN())

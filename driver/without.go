@@ -2,8 +2,11 @@ package driver
 
 import (
 	"context"
+	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fairlead-go/fairlead/internal/mount"
@@ -22,10 +25,38 @@ type withoutReplayKey struct{}
 //
 // pgx hands the context on through its Tracer, so this works with database/sql, pgx and pgxpool, for all that they trace:
 // Exec, Query, QueryRow, Begin, Prepare, SendBatch. (COPY is never replayed.) It does not for what is done with pgconn
-// directly, or with another driver through [Dialer]. A tracer of the application's belongs in Config.Conn.Tracer; one for
-// what [ConnConfig] or [PoolConfig] has returned is to be joined with the Tracer that is there, by pgx's multitracer.New.
+// directly, or with another driver through [Dialer].
+//
+// A tracer of the application's belongs in Config.Conn.Tracer; one for what [ConnConfig] or [PoolConfig] has returned is to be
+// joined with the Tracer that is there: multitracer.New(cfg.Tracer, otelpgx.NewTracer()). On connections made without that Tracer,
+// contexts cannot be told apart. WithoutReplay is not lost there: from its first use in the process, nothing on those
+// connections is replayed, and the error's detail says why.
 func WithoutReplay(ctx context.Context) context.Context {
+	withoutReplayUsed.Store(true)
 	return context.WithValue(ctx, withoutReplayKey{}, true)
+}
+
+// withoutReplayUsed is set by the first WithoutReplay of the process.
+var withoutReplayUsed atomic.Bool
+
+// heededKey marks the context of a connection that is made with the tracer that tells calls without replay.
+type heededKey struct{}
+
+// discern has DialFunc find out whether the tracer that heedWithoutReplay has set is still there: pgx calls a tracer before it dials, and dials with
+// the context that the tracer returns. Where another one has taken its place, the mount cannot tell which calls are without replay.
+func (p *pool) discern(dial pgconn.DialFunc) pgconn.DialFunc {
+	var warned atomic.Bool
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if m, ok := conn.(*mount.Conn); ok && err == nil && ctx.Value(heededKey{}) == nil {
+			m.Undiscerned(&withoutReplayUsed)
+			if log := p.cfg.Logger; log != nil && warned.CompareAndSwap(false, true) {
+				log.Warn("fairlead: a connection was made without the Tracer that Fairlead has set: driver.WithoutReplay, once it is used, ends all replays on it",
+					"remedy", "set Config.Conn.Tracer, or join the tracers with pgx's multitracer.New")
+			}
+		}
+		return conn, err
+	}
 }
 
 func isWithoutReplay(ctx context.Context) bool { return ctx.Value(withoutReplayKey{}) != nil }
@@ -157,6 +188,7 @@ func (w *withoutReplay) TracePrepareEnd(ctx context.Context, conn *pgx.Conn, dat
 
 // TraceConnectStart implements pgx.ConnectTracer.
 func (w *withoutReplay) TraceConnectStart(ctx context.Context, data pgx.TraceConnectStartData) context.Context {
+	ctx = context.WithValue(ctx, heededKey{}, true)
 	if w.connect == nil {
 		return ctx
 	}

@@ -116,7 +116,11 @@ const (
 	deadlyBatch  = "insert into t values (1) /* DIE */"
 )
 
+// forgetWithoutReplay has other tests of the process find it unused.
+func forgetWithoutReplay(t *testing.T) { t.Cleanup(func() { withoutReplayUsed.Store(false) }) }
+
 func TestWithoutReplayHoldsForTheTransaction(t *testing.T) {
+	forgetWithoutReplay(t)
 	read := func(q interface {
 		QueryRowContext(context.Context, string, ...any) *sql.Row
 	}, ctx context.Context, query string) error {
@@ -342,6 +346,7 @@ func (q queryTracer) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, d pgx.Tr
 }
 
 func TestTheApplicationsTracerIsToldWhatPgxTellsIt(t *testing.T) {
+	forgetWithoutReplay(t)
 	for _, c := range []struct {
 		name   string
 		tracer func(*fullTracer) pgx.QueryTracer
@@ -415,6 +420,7 @@ func traceAll(t *testing.T, cfg *pgxpool.Config) {
 }
 
 func TestHeedingWithoutReplayCostsNoAllocation(t *testing.T) {
+	forgetWithoutReplay(t)
 	if raceEnabled {
 		t.Skip("the race detector allocates itself, which would be counted: make test counts without it")
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
@@ -72,8 +73,12 @@ type Conn struct {
 	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
 	reshow       bool           // hold is to be shown to the session again
 
-	start  []byte            // bytes of the startup packet, until it is whole
-	ready  bool              // the startup is over
+	start []byte // bytes of the startup packet, until it is whole
+	ready bool   // the startup is over
+
+	undiscerned *atomic.Bool // see Undiscerned; nil: calls without replay are told
+	exempted    bool         // the session replays nothing, because of that
+
 	params map[string]string // what the client is told of its server in the startup
 
 	pend  []byte            // whole messages for the client

@@ -107,7 +107,7 @@ func (m *Conn) drop(cause error) {
 		m.end = io.EOF
 		return
 	}
-	verdict, reason := m.s.Lost(fmt.Sprintf("%s: %v", u.Instance.ID, cause))
+	verdict, reason := m.s.Lost(fmt.Sprintf("%s: %v%s", u.Instance.ID, cause, m.whyNotReplayed()))
 	m.settle(verdict, reason)
 }
 
