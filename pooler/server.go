@@ -111,12 +111,19 @@ func (s *Server) Run(ctx context.Context) error {
 		until, over = context.WithTimeout(context.Background(), s.cfg.Load().DrainTimeout)
 		defer over()
 	}
+	ending := time.Now()
+	bound := "none"
+	if at, ok := until.Deadline(); ok {
+		bound = time.Until(at).Round(time.Millisecond).String()
+	}
+	s.log.Info("the pooler shuts down: no client is let in any more, and open transactions are waited for", "clients", len(s.all()), "drain_timeout", bound)
 	close(s.stopping)
 	cancel()
 	s.unlisten()
 	accepting.Wait()
 	s.drain(until)
 	<-watched
+	s.log.Info("the pooler has shut down", "took", time.Since(ending).Round(time.Millisecond))
 	return nil
 }
 

@@ -14,7 +14,7 @@ func TestTheDoctorsFindingsAreItsExitCode(t *testing.T) {
 		code int
 		out  string
 	}{
-		{[]string{"doctor", nobody}, exitFound, "describe-db-instances"},
+		{[]string{"doctor", nobody}, exitFound, "start the server"},
 		{[]string{"doctor", "--json", nobody}, exitFound, `"healthy": false`},
 		{[]string{"doctor", "topology=x"}, exitFound, ""},
 		{[]string{"doctor"}, exitUsage, ""},

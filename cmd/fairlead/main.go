@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -59,6 +60,11 @@ const (
 // found is an error that needs no more words: the command has said what is wrong.
 var errFound = errors.New("found something wrong")
 
+// complain prints an error with the program's name before it, once: errors of the driver begin with it too.
+func (c console) complain(err error) {
+	fmt.Fprintf(c.err, "fairlead: %s\n", strings.ReplaceAll(err.Error(), "fairlead: ", ""))
+}
+
 // run returns the exit code.
 func run(ctx context.Context, args []string, c console) (code int) {
 	type exit int
@@ -78,7 +84,7 @@ func run(ctx context.Context, args []string, c console) (code int) {
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c),
 	)
 	if err != nil {
-		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+		c.complain(err)
 		return exitUsage
 	}
 	if len(args) == 0 {
@@ -86,7 +92,7 @@ func run(ctx context.Context, args []string, c console) (code int) {
 	}
 	kctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+		c.complain(err)
 		var parse *kong.ParseError
 		if errors.As(err, &parse) && parse.Context != nil {
 			fmt.Fprintf(c.err, "fairlead: see fairlead %s--help\n", commandOf(parse.Context))
@@ -101,7 +107,7 @@ func run(ctx context.Context, args []string, c console) (code int) {
 		fmt.Fprintln(c.err, "fairlead: interrupted; nothing is left running")
 		return exitInterrupted
 	case !errors.Is(err, errFound):
-		fmt.Fprintf(c.err, "fairlead: %v\n", err)
+		c.complain(err)
 	}
 	return exitFound
 }

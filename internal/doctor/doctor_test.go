@@ -244,6 +244,44 @@ func TestAServerWithoutTLSIsFound(t *testing.T) {
 	}
 }
 
+func TestRemediesFitThePlace(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	must(t, free.Close())
+	for _, host := range []string{"localhost", "127.0.0.1", "[::1]"} {
+		cfg, err := driver.ParseConfig("postgres://app:" + confidential + "@" + host + ":" + port + "/app?pool_max_conns=5&sslmode=disable")
+		must(t, err)
+		r := Examine(testContext(t), cfg)
+		for _, c := range r.Checks {
+			for _, word := range []string{"aws ", "RDS", "security group", "rds-ca", "VPC"} {
+				if strings.Contains(c.Remedy, word) {
+					t.Errorf("%s: %s: %q is advised for a server of this machine: %s", host, c.Name, word, c.Remedy)
+				}
+			}
+		}
+		if got := r.find("tcp"); got.Status != Failed || !strings.Contains(got.Remedy, "start the server") || !strings.Contains(got.Remedy, port) {
+			t.Errorf("%s: %+v", host, got)
+		}
+		if got := r.find("tls"); got.Status == Warning {
+			t.Errorf("%s: %+v", host, got)
+		}
+	}
+}
+
+func TestParametersOfPgxpoolAreFine(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1, Flavor: rdstest.Replication})
+	dsn := c.DSN()
+	for _, p := range []string{"pool_max_conns=5", "pool_min_conns=1", "pool_min_idle_conns=1", "pool_max_conn_lifetime=1h", "pool_max_conn_idle_time=1m",
+		"pool_max_conn_lifetime_jitter=1m", "pool_health_check_period=1m", "pool_ping_timeout=1s"} {
+		dsn += "&" + p
+	}
+	r := world{Cluster: c}.examine(t, dsn, nil)
+	if got := r.find("login"); got.Status != OK || !r.Healthy() {
+		t.Errorf("%+v", r.Checks)
+	}
+}
+
 func TestTheReportForPrograms(t *testing.T) {
 	r := &Report{DSN: "host=h", Checks: []Check{{Name: "dns", Status: Failed, Found: "no <such> host", Remedy: "dig"}}}
 	var b bytes.Buffer

@@ -31,7 +31,11 @@ func (e *examination) dns(ctx context.Context) Check {
 		addrs, err := e.resolver.LookupHost(lookup, h.name)
 		cancel()
 		if err != nil {
-			return fail(err.Error(), "check the name: `dig +short %s`; inside a VPC, enableDnsSupport and enableDnsHostnames have to be on", h.name)
+			vpc := ""
+			if e.place() == onRDS {
+				vpc = "; inside a VPC, enableDnsSupport and enableDnsHostnames have to be on"
+			}
+			return fail(err.Error(), "check the name: `dig +short %s`%s", h.name, vpc)
 		}
 		e.addrs[h.name] = addrs
 		found = append(found, h.name+" is "+strings.Join(addrs, ", "))
@@ -66,9 +70,9 @@ func (e *examination) tcp(ctx context.Context) Check {
 	case failed == nil:
 		return ok("connected to %s", strings.Join(reached, ", "))
 	case errors.As(failed, &timeout) && timeout.Timeout():
-		return fail(failed.Error(), "let it through the security group: aws ec2 authorize-security-group-ingress --group-id <of the cluster> --protocol tcp --port %d --source-group <of this machine>", e.hosts[0].port)
+		return Check{Status: Failed, Found: failed.Error(), Remedy: e.silenceRemedy()}
 	}
-	return fail(failed.Error(), "nothing listens there: check host and port, and that the instance is available: aws rds describe-db-instances --query 'DBInstances[].[DBInstanceIdentifier,DBInstanceStatus,Endpoint]'")
+	return Check{Status: Failed, Found: failed.Error(), Remedy: e.refusalRemedy()}
 }
 
 func (e *examination) dial(ctx context.Context, h host) (net.Conn, error) {
@@ -92,6 +96,8 @@ func (e *examination) tls(ctx context.Context) Check {
 		return skip("no host was reached")
 	case e.hosts[0].local():
 		return skip("a socket of this machine")
+	case cfg == nil && e.place() == here:
+		return ok("the DSN asks for none, and the server is on this machine")
 	case cfg == nil:
 		return warn("the DSN asks for none", "set sslmode=verify-full")
 	}
@@ -104,9 +110,9 @@ func (e *examination) tls(ctx context.Context) Check {
 		leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly))
 	switch {
 	case cfg.InsecureSkipVerify && cfg.VerifyPeerCertificate == nil:
-		return warn(found+"; it was not verified", "set sslmode=verify-full, and sslrootcert=rds if the host is not an RDS endpoint by its name")
+		return warn(found+"; it was not verified", "set sslmode=verify-full%s", e.rootsRemedy())
 	case time.Until(leaf.NotAfter) < expirySoon:
-		return warn(found, "renew it: aws rds modify-db-instance --db-instance-identifier <instance> --ca-certificate-identifier rds-ca-rsa2048-g1")
+		return warn(found, "%s", e.renewalRemedy())
 	}
 	return ok("%s", found)
 }
@@ -168,7 +174,7 @@ func (e *examination) explainTLS(ctx context.Context, cfg *tls.Config, err error
 			"set sslrootcert=rds for a server of RDS, or to the file with the certificate of that authority")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fail(fmt.Sprintf("the certificate is good from %s to %s, and it is %s here", leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly), time.Now().Format(time.DateTime)),
-			"renew it: aws rds modify-db-instance --db-instance-identifier <instance> --ca-certificate-identifier rds-ca-rsa2048-g1; or set this machine's clock")
+			"%s; or set this machine's clock", e.renewalRemedy())
 	}
 	return fail(err.Error(), "check sslrootcert (%s in the environment)", orNothing(os.Getenv("PGSSLROOTCERT")))
 }

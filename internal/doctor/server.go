@@ -27,11 +27,11 @@ func (e *examination) login(ctx context.Context) Check {
 	}
 	cfg := e.cfg.Copy()
 	cfg.FailoverTimeout = min(cfg.FailoverTimeout, 2*patience)
-	connConfig, err := driver.ConnConfig(cfg)
+	pool, err := driver.PoolConfig(cfg) // not ConnConfig: the DSN may have parameters for pgxpool
 	if err != nil {
 		return Check{Status: Failed, Found: err.Error()}
 	}
-	conn, err := pgx.ConnectConfig(ctx, connConfig)
+	conn, err := pgx.ConnectConfig(ctx, pool.ConnConfig)
 	if err != nil {
 		return e.explainLogin(err)
 	}
@@ -66,9 +66,16 @@ func (e *examination) explainLogin(err error) Check {
 	remedy := ""
 	switch pg.Code {
 	case "28P01":
-		remedy = "the password is wrong: ALTER ROLE " + pgx.Identifier{user}.Sanitize() + " PASSWORD '…'; or set auth=secret and secret_id"
+		remedy = "the password is wrong: ALTER ROLE " + pgx.Identifier{user}.Sanitize() + " PASSWORD '…'"
+		if e.place() != here {
+			remedy += "; or set auth=secret and secret_id"
+		}
 	case "28000":
-		remedy = "the server does not let this user in this way: check pg_hba.conf or rds.force_ssl (sslmode=verify-full), and ALTER ROLE " + pgx.Identifier{user}.Sanitize() + " LOGIN"
+		setting := "pg_hba.conf"
+		if e.place() != here {
+			setting += " or rds.force_ssl (sslmode=verify-full)"
+		}
+		remedy = "the server does not let this user in this way: check " + setting + ", and ALTER ROLE " + pgx.Identifier{user}.Sanitize() + " LOGIN"
 	case "3D000":
 		remedy = "name a database that exists in the DSN, or CREATE DATABASE " + pgx.Identifier{database}.Sanitize()
 	case "53300":
@@ -153,7 +160,7 @@ func (e *examination) replicas(ctx context.Context) Check {
 	}
 	switch {
 	case len(unreached) > 0:
-		return fail("cannot be reached: "+strings.Join(unreached, "; "), "the security group has to let this machine in to every instance, not to the writer alone; an instance that is down comes back by itself or has to be deleted")
+		return fail("cannot be reached: "+strings.Join(unreached, "; "), "%s", e.replicaRemedy())
 	case len(hosts) < 2 && e.aurora:
 		return warn("one instance", "a failover has nowhere to go: aws rds create-db-instance --db-cluster-identifier <cluster> --db-instance-identifier <name> --engine aurora-postgresql --db-instance-class <class>")
 	case len(hosts) < 2:
@@ -236,7 +243,11 @@ func (e *examination) limits(ctx context.Context) Check {
 	found := fmt.Sprintf("%d of %d connections are in use", used, most-reserved)
 	switch {
 	case used*5 > (most-reserved)*4:
-		return warn(found, "raise max_connections in the parameter group, or lower the size of the pools")
+		where := ""
+		if e.place() == onRDS {
+			where = " in the parameter group"
+		}
+		return warn(found, "raise max_connections%s, or lower the size of the pools", where)
 	case tokens && e.cfg.Auth != driver.AuthIAM && e.cfg.Credentials == nil:
 		return warn(found+"; the user has the role rds_iam, and RDS takes no password from it", "set auth=iam")
 	}
