@@ -3,6 +3,7 @@ package driver_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -195,4 +196,45 @@ func TestListenersShareUpstreams(t *testing.T) {
 	}
 	exec(sender, "notify news, 'after'")
 	told()
+}
+
+func TestAConnectionThatIsClosedWithinATransactionKeepsItsUpstream(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1, Flavor: rdstest.Replication})
+	db := open(t, c, c.DSN()+"&pool_mode=transaction&max_upstreams=1")
+	ctx := testContext(t)
+	pids := make(map[string]bool)
+	for i := range 6 {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Raw(func(any) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		var pid string
+		if err := conn.QueryRowContext(ctx, "select pg_backend_pid()::text").Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		pids[pid] = true
+		if _, err := conn.ExecContext(ctx, "begin; select set_config('work_mem', '9MB', false)"); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 1 { // pgx closes a connection whose context has ended
+			late, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			_, err = conn.ExecContext(late, "select pg_sleep(60)")
+			cancel()
+			if err == nil {
+				t.Error("a statement outlived its context")
+			}
+		}
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = conn.Close()
+		var mem string
+		if err := db.QueryRowContext(ctx, "show work_mem").Scan(&mem); err != nil || mem != "4MB" {
+			t.Errorf("the next one has work_mem %s: %v", mem, err)
+		}
+	}
+	if len(pids) != 1 {
+		t.Errorf("connections that were closed in transactions have used %d upstreams", len(pids))
+	}
 }

@@ -79,6 +79,9 @@ func (c *client) serve() {
 		defer c.server.pools.leave(c.shared)
 	}
 	if err != nil {
+		if c.mount != nil {
+			_ = c.mount.Close()
+		}
 		var p *problem
 		if errors.As(err, &p) {
 			_ = c.raw.SetWriteDeadline(time.Now().Add(goodbye)) // that the time for the login is over is told too
@@ -94,6 +97,7 @@ func (c *client) serve() {
 	if c.tls == nil {
 		c.conn = c.raw
 	}
+	defer c.mount.Departed()
 	if err := c.relay(); err != nil && !errors.Is(err, io.EOF) {
 		c.server.log.Debug("a client is gone", "client", c.raw.RemoteAddr().String(), "error", err)
 	}

@@ -234,6 +234,12 @@ func TestAListenerIsNotIdle(t *testing.T) {
 // rawClient is a client that speaks the protocol itself, and is logged in.
 func rawClient(t testing.TB, dsn string) *pgproto3.Frontend {
 	t.Helper()
+	front, _ := rawConn(t, dsn)
+	return front
+}
+
+func rawConn(t testing.TB, dsn string) (*pgproto3.Frontend, net.Conn) {
+	t.Helper()
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +260,7 @@ func rawClient(t testing.TB, dsn string) *pgproto3.Frontend {
 	if err := ready(front); err != nil {
 		t.Fatal(err)
 	}
-	return front
+	return front, conn
 }
 
 // shortContext ends a test that waits for what does not come.

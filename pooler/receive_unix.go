@@ -75,7 +75,7 @@ func (r *receiver) read(fd uintptr) bool {
 	}
 }
 
-// gone reports whether the client has closed its end, as far as that shows behind what it has sent.
+// gone reports whether the client has closed its end. Where the system does not tell, what it has sent before hides that.
 func gone(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -89,7 +89,7 @@ func gone(c net.Conn) bool {
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		closed = err == nil && n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+		closed = hungUp(fd) || err == nil && n == 0 || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
 	})
 	return closed || err != nil
 }

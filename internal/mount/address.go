@@ -139,7 +139,11 @@ func (m *Conn) cancel(ctx context.Context) error {
 	// even. Until then the upstream stays this one's.
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cancels--; m.up == up && m.lent != nil {
+	m.cancels--
+	if m.departing() {
+		m.tell()
+	}
+	if m.up == up && m.lent != nil {
 		if err != nil {
 			m.lent.memory.End()
 		}

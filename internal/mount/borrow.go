@@ -128,7 +128,7 @@ func (m *Conn) tidy(ctx context.Context, x *lent) error {
 
 // release is for a session that is Free: it gives a lent upstream back, unless something ties the session to it. mu is held.
 func (m *Conn) release() {
-	if m.cancels > 0 || m.reading || len(m.hold) > 0 || m.s.Inspects() || m.handsOver() {
+	if m.cancels > 0 || m.reading || len(m.hold) > 0 || m.s.Inspects() || m.handsOver() || m.departing() {
 		return
 	}
 	m.renewHub()

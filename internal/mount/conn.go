@@ -101,8 +101,9 @@ type Conn struct {
 	timed     bool         // there has been one
 	waiters   int          // those inside wait
 	closed    bool
-	given     bool  // the client gave up: nothing is resumed any more
-	end       error // what Read returns once pend is empty
+	given     bool          // the client gave up: nothing is resumed any more
+	departed  chan struct{} // closed when the upstream of a client that has left is clean, or ended; nil: see depart
+	end       error         // what Read returns once pend is empty
 }
 
 type direction int
@@ -400,16 +401,21 @@ func (m *Conn) Close() error {
 		m.hub = nil
 	}
 	busy := m.s.Busy() || m.s.Status() != wire.StatusIdle
+	departing := m.departing()
 	switch {
-	case m.up == nil:
-	case busy:
-		m.part(m.up, true)
+	case m.up == nil || departing:
+	case busy || m.s.Pins() != "":
+		if departing = m.depart(); !departing {
+			m.part(m.up, busy)
+		}
 	default:
 		m.partIdle()
 	}
 	m.tell()
 	m.mu.Unlock()
-	m.pool.left(m)
+	if !departing {
+		m.pool.left(m)
+	}
 	return nil
 }
 

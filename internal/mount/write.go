@@ -141,7 +141,7 @@ func (m *Conn) prepareToWrite(p []byte) error {
 // sayGoodbye passes on the Terminate of a client that has given up, so that what it canceled ends and its reads do.
 func (m *Conn) sayGoodbye(p []byte) {
 	u := m.up
-	if u == nil || !m.s.Busy() {
+	if u == nil || m.lent != nil || !m.s.Busy() {
 		m.terminate()
 		return
 	}
@@ -169,6 +169,7 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 		m.unframed(out.Why)
 		return n, nil
 	case out.Empty() && out.End:
+		m.s.Sent() // no server is to have it
 		m.terminate()
 		return n, nil
 	case out.Empty():
@@ -237,10 +238,10 @@ func (m *Conn) unframed(why string) {
 // terminate is the client's Terminate.
 func (m *Conn) terminate() {
 	m.given = true
-	if m.up != nil && !m.s.Busy() {
+	if m.up != nil && !m.s.Busy() && !m.departing() {
 		m.partIdle()
 	}
-	if m.up == nil {
+	if m.up == nil || m.departing() {
 		m.end = io.EOF
 	}
 	m.tell()
@@ -252,7 +253,9 @@ func (m *Conn) partIdle() {
 		m.giveBack()
 		return
 	}
-	m.part(m.up, false)
+	if !m.depart() {
+		m.part(m.up, false)
+	}
 }
 
 // giveUp ends continuity: the client has stopped waiting, and what it waited for must not happen behind its back.

@@ -225,7 +225,11 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.open, s.copyIn = false, false
 		return
 	case wire.Terminate:
+		s.open = open
 		out.End = true
+		if s.memory != nil {
+			w.replace(at, len(msg)) // the upstream is for others yet
+		}
 		return
 	case wire.Flush:
 		s.open = open

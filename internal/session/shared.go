@@ -107,6 +107,25 @@ func (s *Session) Quiet() bool {
 	return s.Idle() && !s.open && !s.skipping && !s.Waits() && !s.HasUnsent() && s.streaming == 0
 }
 
+// Recoverable reports whether it is known what the upstream waits for, so that it can be brought back to where it is idle though the
+// client is gone: it reads no COPY data, and has been sent no half of a message, and no requests whose Sync would commit them. A piece
+// of a message that was not sent is forgotten.
+func (s *Session) Recoverable() bool {
+	if s.memory == nil || s.open && !s.skipping || s.copyIn || s.skipBody > 0 || s.dropBody || s.confused || s.streaming > 0 || s.Waits() || s.HasUnsent() || s.local.on {
+		return false
+	}
+	s.tail = s.tail[:0]
+	return true
+}
+
+// Unsynced reports whether the server passes over everything up to a Sync that the client has not sent.
+func (s *Session) Unsynced() bool { return s.skipping }
+
+// Discardable reports whether DISCARD ALL ends all that ties the session to its upstream.
+func (s *Session) Discardable() bool {
+	return s.state&^(inspectable|sqltext.StateSequence) == 0
+}
+
 // Return takes the upstream away from a session that is Free. What is known of it is in its Memory.
 func (s *Session) Return() {
 	m := s.memory
