@@ -166,6 +166,10 @@ func (f *segments) tidy() {
 
 func (f *segments) prepare(st *session.Statement) {
 	f.of = append(f.of, st)
+	if st.Gone {
+		f.add(&pgproto3.Close{ObjectType: 'S', Name: st.Name()}, &pgproto3.Sync{})
+		return
+	}
 	if st.Parse == nil {
 		f.add(&pgproto3.Query{String: st.SQL})
 		return

@@ -157,6 +157,7 @@ type Session struct {
 	// Of a session that shares its upstreams.
 	id              uint64
 	memory          *Memory           // of the upstream that it has; nil: none, or one of its own
+	ownNames        bool              // it has asked which prepared statements it has: they are not shared any more
 	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
 	onTheWay        []string          // shared names of these Parses, in their order; empty for one that is to fail
 	begins          sqltext.StateMask // what was mentioned first

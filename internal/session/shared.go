@@ -212,6 +212,10 @@ func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 		s.onTheWay = append(s.onTheWay, "")
 		return
 	}
+	if s.keeps(name) {
+		s.onTheWay = append(s.onTheWay, "")
+		return
+	}
 	shared := s.sharedName(msg)
 	s.announce(w, at, start, shared)
 	if s.naming == nil {
@@ -228,6 +232,11 @@ func (s *Session) announce(w *pass, at, start int, shared string) {
 		s.push(op{kind: opClose, start: int32(start), end: int32(start)})
 	}
 	s.onTheWay = append(s.onTheWay, shared)
+}
+
+// keeps reports whether a statement is called on the server what the client calls it.
+func (s *Session) keeps(name []byte) bool {
+	return s.ownNames && !strings.HasPrefix(string(name), sharedPrefix)
 }
 
 // madeAgain reports whether a Parse in a replay makes the statement that it has made before.
@@ -271,8 +280,8 @@ func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 		s.naming[string(name)] = ""
 	}
 	switch {
-	case known && shared == "":
-		// SQL has made it: it has the client's own name.
+	case known && shared == "", s.keeps(name) && shared == "":
+		// It has the client's own name.
 		if msg[0] == wire.Close {
 			delete(s.memory.own, string(name))
 		}
@@ -313,7 +322,7 @@ func (s *Session) resolve(name []byte) (shared string, known bool) {
 	switch {
 	case st == nil:
 		return "", false
-	case st.Parse == nil:
+	case st.Parse == nil, s.keeps(name):
 		return "", true
 	}
 	return s.sharedOf(st), true
@@ -387,8 +396,13 @@ func (t *settings) meaning() string {
 // make themselves. Statements that the session made in the unit of that number are there, or on their way.
 func (s *Session) lacks(p []byte, unit uint64) (list []*Statement) {
 	t := &s.statements
+	lists := s.listsStatements(p)
+	if lists {
+		s.ownNames = true
+		list = s.toHide()
+	}
 	if len(t.named) == 0 && len(t.unnamed) == 0 {
-		return nil
+		return list
 	}
 	var made map[string]bool
 	need := func(name []byte) {
@@ -440,12 +454,46 @@ func (s *Session) lacks(p []byte, unit uint64) (list []*Statement) {
 	if rest := p[whole:]; len(rest) > wire.HeaderLen {
 		look(rest)
 	}
-	if endsOpen(p) {
+	if lists || endsOpen(p) {
 		for _, name := range slices.Sorted(maps.Keys(t.named)) {
 			need([]byte(name))
 		}
 	}
 	return list
+}
+
+// listsStatements reports whether messages of the client's ask which prepared statements it has.
+func (s *Session) listsStatements(p []byte) (lists bool) {
+	if m := sqltext.MentionsState(p); m&sqltext.StateExecute != 0 && containsFold(p, preparedView) {
+		return true
+	}
+	if s.statements.mentioning == 0 && s.unnamedMentions&sqltext.StateExecute == 0 {
+		return false
+	}
+	eachMessage(p, func(msg []byte) {
+		name, ok := statementOf(msg)
+		switch st := s.statements.named[string(name)]; {
+		case !ok || msg[0] != wire.Bind:
+		case len(name) == 0:
+			lists = lists || s.unnamedMentions&sqltext.StateExecute != 0 && containsFold(s.statements.unnamed, preparedView)
+		case st != nil:
+			lists = lists || st.mentions&sqltext.StateExecute != 0 && containsFold(st.Text(), preparedView)
+		}
+	})
+	return lists
+}
+
+// preparedView is a part of the name of pg_prepared_statements.
+const preparedView = "prepared_statement"
+
+// toHide lists what the upstream has that is not the client's own, and is to be closed before the client looks.
+func (s *Session) toHide() (list []*Statement) {
+	for _, name := range slices.Sorted(maps.Keys(s.memory.statements)) {
+		if !slices.Contains(s.onTheWay, name) {
+			list = append(list, &Statement{Gone: true, name: name})
+		}
+	}
+	return append(list, &Statement{Gone: true, name: reserved}) // it may be there though nobody counts on it any more
 }
 
 // lacking is what is to be prepared for a statement of the client's to be used, nil for nothing.
@@ -461,6 +509,11 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	switch {
 	case st == nil || st.unit == unit:
 		return nil
+	case st.Parse != nil && s.keeps(name):
+		if m.own[st.name] == s.id {
+			return nil
+		}
+		return &Statement{Parse: st.Parse, name: st.name, description: st.description}
 	case st.Parse == nil:
 		if m.own[st.name] == s.id {
 			return nil
@@ -481,12 +534,19 @@ const ownMentions = sqltext.StateExecute | sqltext.StateDeallocate
 // ownLacking lists the statements that SQL's EXECUTE, DEALLOCATE or PREPARE may name and that are not on the upstream under the
 // client's own name.
 func (s *Session) ownLacking(text []byte, unit uint64) (list []*Statement) {
-	if len(s.statements.named) == 0 ||
-		sqltext.MentionsState(text)&ownMentions == 0 {
+	if len(s.statements.named) == 0 {
 		return nil
 	}
+	mentions := sqltext.MentionsState(text)
+	if mentions&ownMentions == 0 {
+		return nil
+	}
+	// What an escaped identifier stands for is not read.
+	named := func(name string) bool {
+		return mentions&sqltext.StateEscaped != 0 || containsFold(text, strings.ToLower(strings.ReplaceAll(name, `"`, `""`)))
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.statements.named)) {
-		if st := s.statements.named[name]; s.memory.own[name] != s.id && st.unit != unit && containsFold(text, strings.ToLower(name)) {
+		if st := s.statements.named[name]; s.memory.own[name] != s.id && st.unit != unit && named(name) {
 			list = append(list, &Statement{Parse: st.Parse, SQL: st.SQL, name: name, description: st.description})
 		}
 	}
@@ -524,7 +584,11 @@ func (s *Session) prepared(name []byte) {
 		s.memory.unnamed, s.memory.unnamedSeq = s.id, s.statements.unnamedSeq
 		return
 	}
-	if s.naming[string(name)] == s.parsedShared() {
+	shared := s.parsedShared()
+	if shared == "" {
+		s.memory.own[string(name)] = s.id
+	}
+	if s.naming[string(name)] == shared {
 		delete(s.naming, string(name))
 	}
 }
@@ -581,7 +645,7 @@ func (s *Session) renameAgain() {
 		}
 		switch o.kind {
 		case wire.Parse:
-			if name, _ := parseParts(msg); len(name) > 0 {
+			if name, _ := parseParts(msg); len(name) > 0 && !s.keeps(name) {
 				s.naming[string(name)] = s.sharedName(msg)
 			}
 		case wire.Close:

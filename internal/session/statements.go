@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -18,6 +19,8 @@ type Statement struct {
 	Parse []byte
 	// Replace says that the upstream has another one of that name, which is to be closed.
 	Replace bool
+	// Gone says that the upstream is to have it no more.
+	Gone bool
 	// SQL is the PREPARE statement of a statement that was made by SQL.
 	SQL string
 
@@ -438,12 +441,23 @@ func statementOf(msg []byte) (name []byte, ok bool) {
 // Restored says which of the Missing statements the upstream has again. The server has refused the others.
 func (s *Session) Restored(missing, made []*Statement) {
 	for _, st := range missing {
-		if slices.Contains(made, st) {
+		if st.Gone {
+			s.hidden(st.name)
+		} else if slices.Contains(made, st) {
 			s.restored(st)
 		} else if s.memory != nil && st.Replace {
 			s.memory.forget(st.name)
 		}
 	}
+}
+
+// hidden takes in that a statement which is not the client's was closed.
+func (s *Session) hidden(name string) {
+	if name == reserved {
+		s.memory.injected.mode = commit.Off
+		return
+	}
+	s.memory.forget(name)
 }
 
 func (s *Session) restored(st *Statement) {
