@@ -262,7 +262,7 @@ func (c *Config) validate() error {
 			continue
 		}
 		if err := p.set(new(Config), p.get(c)); err != nil {
-			return p.refuse(p.get(c), "", err)
+			return p.refuse("", err)
 		}
 	}
 	return c.check()
@@ -328,6 +328,6 @@ func disabledByEnv() (bool, error) {
 	case "1", "t", "true", "on", "yes":
 		return true, nil
 	default:
-		return false, fmt.Errorf("fairlead: environment variable %s=%q: allowed are 1, true, on, yes and 0, false, off, no", disable, v)
+		return false, fmt.Errorf("fairlead: environment variable %s: allowed are 1, true, on, yes and 0, false, off, no", disable)
 	}
 }

@@ -27,10 +27,10 @@ func TestConfigsNotFromParseConfigAreRefused(t *testing.T) {
 func TestConfigsChangedForTheWorseAreRefused(t *testing.T) {
 	quietEnv(t)
 	for want, change := range map[string]func(*Config){
-		"topology=":                       func(c *Config) { c.Topology = "" },
-		`continuity="on"`:                 func(c *Config) { c.Continuity = "on" },
+		"parameter topology:":             func(c *Config) { c.Topology = "" },
+		`parameter continuity:`:           func(c *Config) { c.Continuity = "on" },
 		"target_session_attrs":            func(c *Config) { c.TargetSessionAttrs = "writer" },
-		`failover_timeout="0s"`:           func(c *Config) { c.FailoverTimeout = 0 },
+		`parameter failover_timeout:`:     func(c *Config) { c.FailoverTimeout = 0 },
 		"probe_timeout":                   func(c *Config) { c.ProbeTimeout = -time.Second },
 		"topology_refresh_interval":       func(c *Config) { c.TopologyRefreshInterval = 1 },
 		"instance_host_pattern":           func(c *Config) { c.InstanceHostPattern = "db.example.com" },

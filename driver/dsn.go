@@ -39,6 +39,7 @@ func ParseConfig(dsn string) (*Config, error) {
 	// environment or a service file says.
 	c.Pool, err = pgxpool.ParseConfig(prepend(d.rest, append(trust.forPgx, [2]string{"target_session_attrs", string(AttrsAny)})))
 	if err != nil {
+		d.ambient(service)
 		return nil, withoutDSN(err, d)
 	}
 	c.Conn = c.Pool.ConnConfig
@@ -102,7 +103,7 @@ func (p *param) take(c *Config, own, service map[string]string) (given bool, err
 		return false, nil
 	}
 	if err := p.set(c, value); err != nil {
-		return given, p.refuse(value, source, err)
+		return given, p.refuse(source, err)
 	}
 	return given, nil
 }
@@ -157,6 +158,21 @@ func (c *Config) GoString() string { return c.String() }
 // LogValue implements slog.LogValuer; without it a JSON handler would print the password.
 func (c *Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
+// ambient takes note of what the environment and the service file give in the place of the DSN.
+func (d *splitted) ambient(service map[string]string) {
+	for key, value := range service {
+		if !shown(key, value) {
+			d.secret(value)
+		}
+	}
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		if key, ok := strings.CutPrefix(name, "PG"); ok && !shown(map[string]string{"HOST": "host", "PORT": "port", "USER": "user", "DATABASE": "dbname"}[key], value) {
+			d.secret(value)
+		}
+	}
+}
+
 // withoutDSN takes the DSN out of an error of pgx, which hides passwords in it by guessing where they are.
 func withoutDSN(err error, d *splitted) error {
 	var parse *pgconn.ParseConfigError
@@ -164,6 +180,10 @@ func withoutDSN(err error, d *splitted) error {
 		parse.ConnString = ""
 	}
 	text := strings.TrimPrefix(err.Error(), "cannot parse ``: ")
+	if strings.HasPrefix(text, "failed to parse as") {
+		// What the parser quotes may be a piece of the password.
+		return &dsnError{text: "fairlead: DSN: it cannot be parsed: check the host and the port, and that special characters of the user's name and the password are percent-encoded in a URL (%40 for @, %2F for /), and quoted in keyword/value pairs"}
+	}
 	for _, secret := range d.secrets {
 		if strings.Contains(text, secret) {
 			text, err = strings.ReplaceAll(text, secret, "xxxxx"), nil

@@ -118,3 +118,16 @@ func (c *Config) checkParts() error {
 	}
 	return nil
 }
+
+// checkUserinfo rejects a URL whose password has a / or an @ in it as it stands: what is behind it would be taken for the host, the port and the
+// database, and shown as such. start is where its ? is, or -1.
+func checkUserinfo(dsn string, start int) error {
+	if start < 0 {
+		start = len(dsn)
+	}
+	_, from, _ := userinfo(dsn)
+	if rest := dsn[from:start]; strings.Contains(rest, "@") && !strings.Contains(rest, "://") {
+		return errors.New("fairlead: DSN: there is an @ where the host, the port or the database is: write %2F for each / and %40 for each @ in the user's name and the password of a URL")
+	}
+	return nil
+}

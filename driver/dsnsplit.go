@@ -47,9 +47,10 @@ func isURL(dsn string) bool {
 // add takes note of a parameter and says whether it is ours.
 func (d *splitted) add(key, value string) bool {
 	d.keys = append(d.keys, key)
-	switch key {
-	case "password", "sslpassword":
+	if !shown(key, value) {
 		d.secret(value)
+	}
+	switch key {
 	case "sslrootcert":
 		if value == rdsRoots {
 			d.rdsRoots = true
@@ -65,6 +66,18 @@ func (d *splitted) add(key, value string) bool {
 	return true
 }
 
+// shown reports whether an error may have a parameter's value in it: who is to be reached, and files. Any other may be a password in the wrong
+// place.
+func shown(key, value string) bool {
+	switch key {
+	case "host", "hostaddr", "port", "user", "dbname", "service", "application_name":
+		return true
+	case "sslrootcert", "sslcert", "sslkey", "passfile", "servicefile":
+		return strings.Contains(value, "/")
+	}
+	return false
+}
+
 // secret takes note of a password. Very short ones are not looked for in texts: they are in any, and to mask them would
 // tell them.
 func (d *splitted) secret(s string) {
@@ -76,6 +89,9 @@ func (d *splitted) secret(s string) {
 // splitURL reads postgres://user:password@host:port,host:port/dbname?key=value&key=value.
 func (d *splitted) splitURL(dsn string) error {
 	start := queryStart(dsn)
+	if err := checkUserinfo(dsn, start); err != nil {
+		return err
+	}
 	if user, _, ok := userinfo(dsn); ok {
 		if _, password, ok := strings.Cut(user, ":"); ok {
 			d.secret(password)

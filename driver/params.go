@@ -139,7 +139,7 @@ var params = []*param{
 			c.TrackSettings = strings.Split(value, ",")
 			for _, name := range c.TrackSettings {
 				if !settingName.MatchString(name) {
-					return fmt.Errorf("%q is not the name of a setting", name)
+					return errors.New("one of them is not the name of a setting")
 				}
 			}
 			return nil
@@ -202,11 +202,11 @@ func Variables() []string { return append(namesOf((*param).env), disable) }
 func (p *param) env() string { return "FAIRLEAD_" + strings.ToUpper(p.name) }
 
 // refuse is the error for a value that set refused; source says where the value stood if it was not the DSN.
-func (p *param) refuse(value, source string, why error) error {
+func (p *param) refuse(source string, why error) error {
 	if source != "" {
 		source = " (from " + source + ")"
 	}
-	return fmt.Errorf("fairlead: parameter %s=%q%s: %w; allowed is %s", p.name, value, source, why, p.allowed)
+	return fmt.Errorf("fairlead: parameter %s%s: %w; allowed is %s", p.name, source, why, p.allowed)
 }
 
 // enum is a parameter with a few words for values.
@@ -401,7 +401,7 @@ func checkPattern(pattern string) error {
 		return nil
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-		return fmt.Errorf("%q is not a port", port)
+		return errors.New("what is behind the colon is not a port")
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (c Config) withDefaults() (Config, error) {
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
 		if err := l.complete(&c); err != nil {
-			return c, fmt.Errorf("pooler: listener %q: %w", l.Address, err)
+			return c, fmt.Errorf("pooler: listener %d: %w", i+1, err)
 		}
 	}
 	c.Users = maps.Clone(c.Users)
@@ -75,7 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 			c.Admin = net.JoinHostPort("127.0.0.1", c.Admin)
 		}
 		if _, _, err := net.SplitHostPort(c.Admin); err != nil {
-			return c, fmt.Errorf("pooler: admin address %q: %w; a port or host:port is needed", c.Admin, err)
+			return c, errors.New("pooler: admin address: a port or host:port is needed")
 		}
 	}
 	return c, nil
@@ -103,7 +103,7 @@ func (k *Cluster) complete() error {
 	k.PinningFilters = slices.Clone(k.PinningFilters)
 	switch {
 	case k.Watch != WatchAlways && k.Watch != WatchUsed:
-		return fmt.Errorf("watch %q is not known: used is", k.Watch)
+		return errors.New("watch is not known: used is")
 	case k.PoolSize < 1:
 		return fmt.Errorf("pool size %d: at least 1 is needed", k.PoolSize)
 	case k.MaxServerConnections < 0:
@@ -119,7 +119,7 @@ func (k *Cluster) complete() error {
 	}
 	for _, f := range k.PinningFilters {
 		if f != ExcludeVariableSets {
-			return fmt.Errorf("session_pinning_filters: %q is not known: %s is", f, ExcludeVariableSets)
+			return fmt.Errorf("session_pinning_filters: %s is known, and nothing else", ExcludeVariableSets)
 		}
 	}
 	for name, d := range k.Databases {
@@ -165,7 +165,7 @@ func (k *Cluster) completeSTS() (err error) {
 		return nil
 	}
 	if err := awscreds.CheckAudience(k.IAMAudience); err != nil {
-		return fmt.Errorf("iam_audience %q: iam_roles need one, that no other pooler has: %w", k.IAMAudience, err)
+		return fmt.Errorf("iam_audience: iam_roles need one, that no other pooler has: %w", err)
 	}
 	for name, users := range k.IAMRoles {
 		if _, err := principal(name); err != nil {
@@ -187,7 +187,7 @@ func (k *Cluster) completeSTS() (err error) {
 
 func checkFallback(s driver.Switch) error {
 	if s != "" && s != driver.On && s != driver.Off {
-		return fmt.Errorf("reader_fallback %q is not known: on and off are", string(s))
+		return errors.New("reader_fallback is not known: on and off are")
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func (l *Listener) complete(c *Config) error {
 		l.Cluster = names[0]
 	}
 	if c.Clusters[l.Cluster] == nil {
-		return fmt.Errorf("there is no cluster %q", l.Cluster)
+		return errors.New("its cluster is not one of clusters")
 	}
 	l.Mode = cmp.Or(l.Mode, Transaction)
 	l.IAMAuth = cmp.Or(l.IAMAuth, IAMDisabled)
@@ -221,7 +221,7 @@ func (l *Listener) complete(c *Config) error {
 	if !local {
 		host, _, err := net.SplitHostPort(l.Address)
 		if err != nil {
-			return fmt.Errorf("%w; host:port or the path of a Unix socket is needed", err)
+			return errors.New("address: host:port or the path of a Unix socket is needed")
 		}
 		local = loopback(host)
 	}
@@ -233,21 +233,21 @@ func (l *Listener) complete(c *Config) error {
 	}
 	switch {
 	case l.Mode != Transaction && l.Mode != Session && l.Mode != Statement:
-		return fmt.Errorf("mode %q is not known: transaction, session and statement are", l.Mode)
+		return errors.New("mode is not known: transaction, session and statement are")
 	case l.TargetRole != "" && l.TargetRole != ReadWrite && l.TargetRole != ReadOnly:
-		return fmt.Errorf("target_role %q is not known: READ_WRITE and READ_ONLY are", l.TargetRole)
+		return errors.New("target_role is not known: READ_WRITE and READ_ONLY are")
 	case checkFallback(l.ReaderFallback) != nil:
 		return checkFallback(l.ReaderFallback)
 	case l.ReaderFallback != "" && l.TargetRole == ReadWrite:
 		return errors.New("reader_fallback is for clients of readers: target_role: READ_ONLY")
 	case l.Login != LoginTrust && l.Login != LoginPassword && l.Login != LoginCert:
-		return fmt.Errorf("login %q is not known: trust, password and cert are", l.Login)
+		return errors.New("login is not known: trust, password and cert are")
 	case l.Login == LoginTrust && !local:
 		return errors.New("trust would let in everybody who can reach it: it is for loopback addresses and Unix sockets; give users passwords")
 	case l.Login == LoginPassword && l.IAMAuth == IAMDisabled && !c.passwords(c.Clusters[l.Cluster]):
 		return errors.New("nobody could log in: users with passwords are needed, an auth_query of the cluster, or iam_auth")
 	case l.Encryption != EncryptionOptional && l.Encryption != EncryptionRequired:
-		return fmt.Errorf("encryption %q is not known: required is", l.Encryption)
+		return errors.New("encryption is not known: required is")
 	case l.Encryption == EncryptionRequired && l.TLS == nil:
 		return errors.New("encryption is required, and there is no certificate")
 	}
@@ -279,7 +279,7 @@ func (l *Listener) completeIAM(k *Cluster) error {
 
 func (a IAMAuth) check() error {
 	if a != IAMDisabled && a != IAMAllowed && a != IAMRequired {
-		return fmt.Errorf("iam_auth %q is not known: required, allowed and disabled are", string(a))
+		return errors.New("iam_auth is not known: required, allowed and disabled are")
 	}
 	return nil
 }

@@ -21,14 +21,16 @@ import (
 // client is one client's connection. Its goroutine owns all that is not said to be guarded.
 type client struct {
 	server   *Server
-	listener *Listener
+	endpoint *endpoint
+	listener *Listener // what the endpoint's was when it was last looked at, see renew
 	crowded  bool      // there are too many already
 	counted  []bounded // what it counts among; guarded by the server's mu
 
 	conn        net.Conn // what is spoken over: TLS, or raw
 	raw         net.Conn
 	tls         *tls.Conn
-	certificate []byte // that the client was given
+	handshake   *Listener // whose TLS it is
+	certificate []byte    // that the client was given
 
 	mount  *mount.Conn
 	shared *shared
@@ -110,6 +112,7 @@ func (c *client) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.renew()
 		if direct {
 			if err := c.encrypt(true); err != nil {
 				return err
@@ -121,6 +124,7 @@ func (c *client) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.renew()
 		switch code := binary.BigEndian.Uint32(packet[4:]); {
 		case code == wire.CodeGSSEnc:
 			if _, err := c.conn.Write([]byte{'N'}); err != nil {

@@ -18,6 +18,7 @@ import (
 type endpoint struct {
 	net.Listener
 	settings atomic.Pointer[Listener] // what clients who come in now get
+	gone     atomic.Bool              // it is not in the Config any more
 }
 
 func listen(ctx context.Context, l *Listener) (*endpoint, error) {
@@ -88,7 +89,7 @@ func (s *Server) accept(ctx context.Context, ln *endpoint) {
 		conn, err := ln.Accept()
 		if err == nil {
 			pause.Reset()
-			c := &client{server: s, listener: ln.settings.Load(), conn: conn, raw: conn}
+			c := &client{server: s, endpoint: ln, listener: ln.settings.Load(), conn: conn, raw: conn}
 			if s.enter(c) {
 				go c.serve()
 			}

@@ -32,24 +32,14 @@ func (c *client) login(ctx context.Context, packet []byte) error {
 	if err != nil {
 		return err
 	}
-	cfg := c.server.cfg.Load()
-	cluster := cfg.Clusters[c.listener.Cluster]
-	if cluster == nil {
-		return noCluster(c.listener.Cluster)
-	}
 	user, database := params["user"], params["database"]
 	if database == "" {
 		database = user
 	}
-	switch {
-	case user == "":
+	if user == "" {
 		return &problem{"28000", "no PostgreSQL user name specified in startup packet"}
-	case c.crowded:
-		return &problem{"53300", fmt.Sprintf("fairlead: %d clients are connected, and no more are allowed (max_client_conn)", cfg.MaxClients)}
-	case c.listener.Encryption == EncryptionRequired && c.tls == nil:
-		return &problem{"28000", "fairlead: this address takes encrypted connections only: use sslmode=require"}
 	}
-	if err := c.authenticate(ctx, user, cfg); err != nil {
+	if err := c.prove(ctx, user); err != nil {
 		return toldTo(user, err)
 	}
 	if err := c.server.admit(c, user, database); err != nil {
@@ -76,56 +66,32 @@ func noCluster(name string) error {
 	return &problem{"08004", fmt.Sprintf("fairlead: there is no cluster %q any more", name)}
 }
 
-// authenticate has the client prove who it is, in its listener's way.
-func (c *client) authenticate(ctx context.Context, user string, cfg *Config) error {
-	switch c.listener.Login {
-	case LoginTrust:
-		return c.trusted(user, cfg)
-	case LoginCert:
-		return c.certified(user, cfg)
-	}
-	all, err := c.server.useLogins()
-	if err != nil {
-		return err
-	}
-	defer all.leave()
-	if all.tokens[c.listener.Cluster] == nil { // there was a reload since
-		return noCluster(c.listener.Cluster)
-	}
-	private := c.tls != nil || c.listener.unix()
-	switch {
-	case c.listener.IAMAuth == IAMRequired && !private:
-		return &problem{"28000", "fairlead: this address takes IAM tokens only, and those over TLS only: use sslmode=verify-full"}
-	case c.listener.IAMAuth == IAMDisabled || !private:
-		a, err := all.account(ctx, c.listener.Cluster, user)
-		if err != nil {
-			return err
-		}
-		return c.scramLogin(ctx, a)
-	}
-	return c.plainLogin(ctx, user, all)
-}
-
 // plainLogin asks for a password in the clear, which may be a token.
-func (c *client) plainLogin(ctx context.Context, user string, all *logins) error {
+func (c *client) plainLogin(ctx context.Context, user string, all *logins) (p proof, err error) {
 	if err := c.send(&pgproto3.AuthenticationCleartextPassword{}); err != nil {
-		return err
+		return proof{}, err
 	}
 	body, err := c.readMessage('p')
 	if err != nil {
-		return err
+		return proof{}, err
 	}
 	password, rest, ok := wire.CString(body)
 	if !ok || len(rest) != 0 {
-		return &problem{"08P01", "invalid password packet"}
+		return proof{}, &problem{"08P01", "invalid password packet"}
 	}
-	if len(password) == 0 {
+	p = proof{password: string(password)}
+	return p, c.checkPlain(ctx, user, p.password, all)
+}
+
+// checkPlain checks a password that may be a token.
+func (c *client) checkPlain(ctx context.Context, user, password string, all *logins) error {
+	if password == "" {
 		return &denied{"the password is empty"}
 	}
-	if text, ok := strings.CutPrefix(string(password), awscreds.STSPrefix); ok {
+	if text, ok := strings.CutPrefix(password, awscreds.STSPrefix); ok {
 		return all.roles[c.listener.Cluster].login(ctx, user, text)
 	}
-	if t, ok := parseToken(string(password)); ok {
+	if t, ok := parseToken(password); ok {
 		return c.tokenLogin(ctx, user, t, all)
 	}
 	if c.listener.IAMAuth == IAMRequired {
@@ -135,7 +101,7 @@ func (c *client) plainLogin(ctx context.Context, user string, all *logins) error
 	if err != nil {
 		return err
 	}
-	_, err = a.check(ctx, func(stored scram.StoredCredentials) (string, bool) { return "", is(string(password), stored) })
+	_, err = a.check(ctx, func(stored scram.StoredCredentials) (string, bool) { return "", is(password, stored) })
 	return err
 }
 

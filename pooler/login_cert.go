@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
 
 // certified refuses a client whose certificate does not speak for the user.
 func (c *client) certified(user string, cfg *Config) error {
-	chains := c.tls.ConnectionState().VerifiedChains
+	chains := c.chains()
 	if len(chains) == 0 {
 		return &denied{"the client has shown no certificate"} // GetConfigForClient asked for none
 	}
@@ -60,7 +61,7 @@ func newCertRules(list []CertRule) ([]certRule, error) {
 
 func (f CertField) check() error {
 	if f != CertCN && f != CertDNS && f != CertURI {
-		return fmt.Errorf("field %q is not known: cn, dns and uri are", string(f))
+		return errors.New("field is not known: cn, dns and uri are")
 	}
 	return nil
 }
@@ -76,7 +77,11 @@ func certExpression(name string) (*regexp.Regexp, error) {
 	}
 	expression, err := regexp.Compile(`\A(?:` + text + `)\z`)
 	if err != nil {
-		return nil, fmt.Errorf("name: %w", err)
+		var why *syntax.Error
+		if errors.As(err, &why) {
+			return nil, fmt.Errorf("name: error parsing regexp: %s", why.Code)
+		}
+		return nil, errors.New("name: error parsing regexp")
 	}
 	return expression, nil
 }

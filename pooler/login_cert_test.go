@@ -194,7 +194,7 @@ clusters:
 `)
 	for name, c := range map[string]struct{ change, to, want string }{
 		"as it is":            {"", "", ""},
-		"an unknown field":    {"field: dns", "field: email", `[10:17] field "email" is not known`},
+		"an unknown field":    {"field: dns", "field: email", `[10:17] field is not known`},
 		"a broken expression": {"/([a-z]+)", "/([a-z]+", "[10:28] name: error parsing regexp"},
 		"no group":            {"/([a-z]+)", "/[a-z]+", "no expression with a group"},
 		"no encryption":       {"require_tls: true", "require_tls: false", "require_tls is needed"},

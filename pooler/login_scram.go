@@ -19,23 +19,36 @@ const (
 	mechanismPlus = "SCRAM-SHA-256-PLUS"
 )
 
+// factors are what a proof is made with, beside the password.
+type factors struct {
+	salt       string
+	iterations int
+}
+
+func factorsOf(c scram.StoredCredentials) factors { return factors{c.Salt, c.Iters} }
+
+// accept holds the proof against a verifier.
+func (p proof) accept(stored scram.StoredCredentials) (answer string, ok bool) {
+	return p.exchange.accept(stored, p.last)
+}
+
 // scramLogin has a client prove that it knows the account's password.
-func (c *client) scramLogin(ctx context.Context, a account) error {
+func (c *client) scramLogin(ctx context.Context, a account) (p proof, err error) {
 	mechanisms := []string{mechanism}
 	binding, bound := c.binding()
 	if bound {
 		mechanisms = []string{mechanismPlus, mechanism}
 	}
 	if err := c.send(&pgproto3.AuthenticationSASL{AuthMechanisms: mechanisms}); err != nil {
-		return err
+		return p, err
 	}
 	body, err := c.readMessage('p')
 	if err != nil {
-		return err
+		return p, err
 	}
 	var initial pgproto3.SASLInitialResponse
 	if err := initial.Decode(body); err != nil {
-		return &problem{"08P01", "invalid SASL message: " + err.Error()}
+		return p, &problem{"08P01", "invalid SASL message: " + err.Error()}
 	}
 	e := exchange{nonce: rand.Text(), first: string(initial.Data)}
 	switch {
@@ -48,23 +61,24 @@ func (c *client) scramLogin(ctx context.Context, a account) error {
 	case initial.AuthMechanism == mechanism:
 		e.converse = (*scram.Server).NewConversation
 	default:
-		return &problem{"08P01", "client selected an invalid SASL authentication mechanism"}
+		return p, &problem{"08P01", "client selected an invalid SASL authentication mechanism"}
 	}
 	_, challenge, err := e.begin(a.stored)
 	if err != nil {
-		return &denied{"the client's first SCRAM message: " + err.Error()}
+		return p, &denied{"the client's first SCRAM message: " + err.Error()}
 	}
 	if err := c.send(&pgproto3.AuthenticationSASLContinue{Data: []byte(challenge)}); err != nil {
-		return err
+		return p, err
 	}
 	if body, err = c.readMessage('p'); err != nil {
-		return err
+		return p, err
 	}
-	final, err := a.check(ctx, func(stored scram.StoredCredentials) (string, bool) { return e.accept(stored, string(body)) })
+	p = proof{exchange: &e, last: string(body), factors: factorsOf(a.stored)}
+	final, err := a.check(ctx, p.accept)
 	if err != nil {
-		return err
+		return p, err
 	}
-	return c.send(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)})
+	return p, c.send(&pgproto3.AuthenticationSASLFinal{Data: []byte(final)})
 }
 
 // exchange is one of SCRAM's as seen from the server. What a client says in it can be held against several verifiers with the

@@ -82,10 +82,10 @@ func regionOf(host string) string {
 func checkSTSEndpoint(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("sts_endpoint %q is no URL of a host: https://sts.<region>.amazonaws.com", text)
+		return errors.New("sts_endpoint is no URL of a host: https://sts.<region>.amazonaws.com")
 	}
 	if u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
-		return fmt.Errorf("sts_endpoint %q: tokens are sent over https only", text)
+		return errors.New("sts_endpoint: tokens are sent over https only")
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func checkSTSEndpoint(text string) error {
 func principal(name string) (string, error) {
 	a, err := arn.Parse(name)
 	if err != nil {
-		return "", fmt.Errorf("%q is no ARN: arn:aws:iam::<account>:role/<name> is one", name)
+		return "", errors.New("no ARN: arn:aws:iam::<account>:role/<name> is one")
 	}
 	kind, rest, ok := strings.Cut(a.Resource, "/")
 	switch {
@@ -109,7 +109,7 @@ func principal(name string) (string, error) {
 	case a.Service == "iam" && kind == "user":
 		return a.String(), nil
 	}
-	return "", fmt.Errorf("%q is neither a role nor a user of IAM: arn:aws:iam::<account>:role/<name> is one", name)
+	return "", errors.New("neither a role nor a user of IAM: arn:aws:iam::<account>:role/<name> is one")
 }
 
 // login lets a client in as a user if its token is that of a role that may be this user. r is nil where no role may.

@@ -152,7 +152,7 @@ func TestAFileGivesAPasswordOrNone(t *testing.T) {
 	good := verifierOf(t, "pw", "salt", 4096)
 	for name, c := range map[string]struct{ user, want string }{
 		"an empty password":    {`{password: ""}`, "[11:21] a value is missing here"},
-		"nothing behind it":    {"\n    password:", "nobody could log in"},
+		"nothing behind it":    {"\n    password:", "[12:5] nothing stands behind this key"},
 		"an empty file":        {"{password_file: " + fileOf(t, "\n") + "}", "users.alice.password_file"},
 		"MD5":                  {"{password: md53175bce1d3201d16594cebf9d7eb3f9d}", "users.alice.password"},
 		"MD5 in a file":        {"{password_file: " + fileOf(t, "md53175bce1d3201d16594cebf9d7eb3f9d\n") + "}", "users.alice.password"},
@@ -201,7 +201,7 @@ func TestAUserIsListedWithoutAPassword(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, err := pooler.ParseConfig([]byte(strings.Replace(text, "/app", "/app?sslmode=verify-full", 1)))
+			cfg, err := pooler.ParseConfig([]byte(strings.Replace(text, ".com/app", ".com/app?sslmode=verify-full", 1)))
 			if err != nil {
 				t.Fatal(err)
 			}

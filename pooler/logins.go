@@ -2,7 +2,6 @@ package pooler
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -56,12 +55,11 @@ type logins struct {
 	over bool // closed
 }
 
-func newLogins(cfg *Config, log *slog.Logger) (*logins, error) {
+func newLogins(cfg *Config, key []byte, log *slog.Logger) (*logins, error) {
 	l := &logins{
-		key: make([]byte, 32), users: make(map[string]account, len(cfg.Users)), secrets: make(map[string]*secretUser),
+		key: key, users: make(map[string]account, len(cfg.Users)), secrets: make(map[string]*secretUser),
 		queries: make(map[string]*authQuery), tokens: make(map[string]*tokens), roles: make(map[string]*roles), uses: 1,
 	}
-	_, _ = rand.Read(l.key) // never fails
 	if err := l.open(cfg, log); err != nil {
 		l.leave()
 		return nil, err

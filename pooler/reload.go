@@ -21,7 +21,7 @@ func (s *Server) Reload(cfg Config) error {
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	l, err := newLogins(&cfg, s.log)
+	l, err := newLogins(&cfg, s.loginKey, s.log)
 	if err != nil {
 		return err
 	}
@@ -51,6 +51,7 @@ func (s *Server) Reload(cfg Config) error {
 	s.cfg.Store(&cfg)
 	l = s.logins.Swap(l)
 	s.replace(list, fresh)
+	s.generation.Add(1)
 	if gone := s.admin; now != gone {
 		s.admin = now
 		s.retiring.Go(func() { // it may have brought this very request
@@ -92,6 +93,7 @@ func (s *Server) replace(list, fresh []*endpoint) {
 	}
 	for _, e := range s.endpoints {
 		if !stays[e] {
+			e.gone.Store(true)
 			_ = e.Close()
 			s.log.Info("not listening any more", "address", e.Addr().String())
 		}

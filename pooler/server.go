@@ -2,6 +2,7 @@ package pooler
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,11 @@ import (
 type Server struct {
 	cfg    atomic.Pointer[Config]
 	logins atomic.Pointer[logins]
-	log    *slog.Logger
-	pools  *pools
+	// generation counts the reloads that hold: a client that has seen the same one twice was not met by one between.
+	generation atomic.Uint64
+	loginKey   []byte // of logins
+	log        *slog.Logger
+	pools      *pools
 
 	changing  sync.Mutex           // held by who changes what follows
 	endpoints []*endpoint          // in the order of the Config's listeners; also guarded by mu; nil: not open yet
@@ -48,12 +52,13 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		log: cfg.Logger, clients: make(map[*client]struct{}), counts: make(map[bounded]int), drained: make(chan struct{}),
 		up: make(chan struct{}), ending: make(chan context.Context, 1), over: make(chan struct{}), stopping: make(chan struct{}),
-		pools: newPools(&cfg),
+		pools: newPools(&cfg), loginKey: make([]byte, 32),
 	}
+	_, _ = rand.Read(s.loginKey) // never fails
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	l, err := newLogins(&cfg, s.log)
+	l, err := newLogins(&cfg, s.loginKey, s.log)
 	if err != nil {
 		return nil, err
 	}

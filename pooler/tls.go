@@ -40,6 +40,10 @@ func (b *begun) Read(p []byte) (int, error) {
 
 // encrypt goes on over TLS. A client that did not ask first has to name the protocol.
 func (c *client) encrypt(direct bool) error {
+	if c.listener.TLS == nil {
+		return errors.New("TLS: the address does not speak it any more")
+	}
+	c.handshake = c.listener
 	cfg := withCertificate(c.listener.TLS, func(der []byte) { c.certificate = der })
 	cfg.NextProtos = []string{alpn}
 	c.tls = tls.Server(c.conn, cfg)

@@ -6,11 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
@@ -125,12 +121,9 @@ func (f fileCluster) cluster(name string) (*Cluster, error) {
 // ParseConfig reads a configuration in YAML. A key that it does not know is an error, with its line and column. What is not
 // in the text has the defaults of Config.
 func ParseConfig(text []byte) (Config, error) {
-	var f file
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField()).Decode(&f); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("it is empty")
-		}
-		return Config{}, fmt.Errorf("pooler: configuration: %s", yaml.FormatError(err, false, false))
+	f, err := readYAML(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("pooler: configuration: %w", err)
 	}
 	cfg := Config{
 		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout),
@@ -142,12 +135,11 @@ func ParseConfig(text []byte) (Config, error) {
 		cfg.DebugLogging = DebugOn
 	}
 	for name, k := range f.Clusters {
-		var err error
 		if cfg.Clusters[name], err = k.cluster(name); err != nil {
 			return Config{}, err
 		}
 	}
-	for _, l := range f.Listeners {
+	for i, l := range f.Listeners {
 		listener := Listener{Address: l.Address, Cluster: l.Cluster, TargetRole: l.TargetRole, Mode: l.Mode, Login: l.Login, IAMAuth: IAMAuth(l.IAMAuth),
 			ReaderFallback: driver.Switch(l.Fallback)}
 		if l.RequireTLS {
@@ -156,9 +148,8 @@ func ParseConfig(text []byte) (Config, error) {
 		for _, r := range l.CertMap {
 			listener.CertMap = append(listener.CertMap, CertRule{Field: CertField(r.Field), Name: string(r.Name), User: r.User})
 		}
-		var err error
 		if listener.TLS, err = tlsConfig(l.Cert, l.Key, l.ClientCA); err != nil {
-			return Config{}, fmt.Errorf("pooler: listener %s: %w", l.Address, err)
+			return Config{}, fmt.Errorf("pooler: listener %d: %w", i+1, err)
 		}
 		cfg.Listeners = append(cfg.Listeners, listener)
 	}
@@ -169,7 +160,6 @@ func ParseConfig(text []byte) (Config, error) {
 		}
 		if u.Password != "" || u.PasswordFile != "" {
 			key, from := "users."+name+".password", ""
-			var err error
 			if user.Password, err = either(key, string(u.Password), u.PasswordFile); err != nil {
 				return Config{}, err
 			}
@@ -192,19 +182,19 @@ func tlsConfig(certFile, keyFile, clientCAFile string) (*tls.Config, error) {
 	}
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("tls_cert_file and tls_key_file: %w", err)
+		return nil, fmt.Errorf("tls_cert_file and tls_key_file: %w", withoutPath(err))
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if clientCAFile == "" {
 		return cfg, nil
 	}
-	text, err := os.ReadFile(clientCAFile)
+	text, err := readNamed("tls_client_ca_file", clientCAFile)
 	if err != nil {
-		return nil, fmt.Errorf("tls_client_ca_file: %w", err)
+		return nil, err
 	}
 	cfg.ClientCAs, cfg.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 	if !cfg.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("tls_client_ca_file: %s has no certificate in PEM", clientCAFile)
+		return nil, errors.New("tls_client_ca_file: the file has no certificate in PEM")
 	}
 	return cfg, nil
 }
@@ -219,9 +209,9 @@ func either(key, value, path string) (string, error) {
 	case path == "":
 		return "", fmt.Errorf("pooler: %s is missing, or %s_file", key, key)
 	}
-	text, err := os.ReadFile(path)
+	text, err := readNamed("pooler: "+key+"_file", path)
 	if err != nil {
-		return "", fmt.Errorf("pooler: %s_file: %w", key, err)
+		return "", err
 	}
-	return string(bytes.TrimRight(text, "\r\n")), nil
+	return string(bytes.TrimRight(bytes.TrimPrefix(text, []byte(byteOrderMark)), "\r\n")), nil
 }

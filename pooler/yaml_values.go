@@ -2,7 +2,7 @@ package pooler
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -15,23 +15,20 @@ import (
 // duration is one as Go writes it, or a number of seconds, as RDS Proxy has them.
 type duration time.Duration
 
-// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
-func (d *duration) UnmarshalYAML(unmarshal func(any) error) error {
-	var seconds int64
-	if unmarshal(&seconds) == nil {
-		*d = duration(time.Duration(seconds) * time.Second)
-		return nil
-	}
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (d *duration) UnmarshalYAML(n ast.Node) error {
 	var text string
-	if err := unmarshal(&text); err != nil {
-		return err
-	}
-	v, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q is no duration: 30s, 5m or a number of seconds is expected", text)
-	}
-	*d = duration(v)
-	return nil
+	return decodeChecked(n, &text, func(text string) error {
+		if seconds, err := strconv.ParseInt(text, 10, 64); err == nil {
+			text = strconv.FormatInt(seconds, 10) + "s"
+		}
+		v, err := time.ParseDuration(text)
+		if err != nil {
+			return errors.New("no duration: 30s, 5m or a number of seconds is expected")
+		}
+		*d = duration(v)
+		return nil
+	})
 }
 
 // authQueryText is a Cluster's AuthQuery; default stands for ours.
@@ -54,8 +51,10 @@ type secretID string
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
 func (id *secretID) UnmarshalYAML(n ast.Node) error {
 	return decodeChecked(n, (*string)(id), func(text string) error {
-		_, err := awscreds.NewSecrets(awscreds.SecretsConfig{SecretID: text})
-		return err
+		if _, err := awscreds.NewSecrets(awscreds.SecretsConfig{SecretID: text}); err != nil {
+			return errors.New("no name of a secret of Secrets Manager, and no ARN of one: arn:aws:secretsmanager:<region>:<account>:secret:<name>")
+		}
+		return nil
 	})
 }
 
@@ -96,7 +95,7 @@ func (r *iamRoles) UnmarshalYAML(n ast.Node) error {
 	}
 	for _, entry := range list.Values {
 		if _, err := principal(entry.Key.GetToken().Value); err != nil {
-			return &yaml.SyntaxError{Message: err.Error(), Token: entry.Key.GetToken()}
+			return at(entry.Key.GetToken(), err.Error())
 		}
 	}
 	return nil
@@ -156,7 +155,7 @@ func decodeChecked(n ast.Node, text *string, check func(string) error) error {
 		return err
 	}
 	if err := check(*text); err != nil {
-		return &yaml.SyntaxError{Message: err.Error(), Token: n.GetToken()}
+		return at(n.GetToken(), err.Error())
 	}
 	return nil
 }

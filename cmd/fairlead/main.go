@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, c console) (code int) {
 	}
 	kctx, err := parser.Parse(args)
 	if err != nil {
-		c.complain(err)
+		c.complain(errors.New(hide(err, args, names(parser))))
 		var parse *kong.ParseError
 		if errors.As(err, &parse) && parse.Context != nil {
 			fmt.Fprintf(c.err, "fairlead: see fairlead %s--help\n", commandOf(parse.Context))
@@ -110,6 +110,14 @@ func run(ctx context.Context, args []string, c console) (code int) {
 		c.complain(err)
 	}
 	return exitFound
+}
+
+// names are those of the subcommands.
+func names(parser *kong.Kong) (list []string) {
+	for _, n := range parser.Model.Children {
+		list = append(list, n.Name)
+	}
+	return list
 }
 
 // commandOf is the subcommand that was recognised, if any, with a space after it.

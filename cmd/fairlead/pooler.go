@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -149,8 +150,11 @@ func (cmd poolerCmd) load() (pooler.Config, error) {
 	}
 	if cmd.Config != "" {
 		text, err := os.ReadFile(cmd.Config)
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			err = path.Err // a DSN may be in the path's place
+		}
 		if err != nil {
-			return pooler.Config{}, fmt.Errorf("pooler: %w", err)
+			return pooler.Config{}, fmt.Errorf("pooler: --config: the file cannot be read: %w", err)
 		}
 		cfg, err := pooler.ParseConfig(text)
 		if err != nil {

@@ -145,10 +145,7 @@ func readSettings(getenv func(string) string) (*settings, error) {
 			continue
 		}
 		if err := t.set(s, value); err != nil {
-			if t.name == "FAIRLEAD_DSN" {
-				value = "…"
-			}
-			errs = append(errs, fmt.Errorf("extension: variable %s=%q: %w", t.name, value, err))
+			errs = append(errs, fmt.Errorf("extension: variable %s: %w", t.name, err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
