@@ -92,7 +92,7 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 			sum = session.DescriptionSum(0, msg)
 		case wire.RowDescription, wire.NoData:
 			if st != nil && st.Description() != 0 && session.DescriptionSum(sum, msg) != st.Description() {
-				changed = append(changed, st.Name())
+				changed = append(changed, st.Given())
 			}
 		case wire.ReadyForQuery:
 			if st != nil && !failed {
@@ -113,8 +113,9 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 	case len(changed) > 0:
 		return nil, &refusal{session.Problem{
 			Code: "0A000", Message: "cached plan must not change result type",
-			Detail: "fairlead: on the server that the session moved to, the result of " + strings.Join(changed, ", ") + " is another one",
+			Detail: "fairlead: prepared again on another server connection, " + strings.Join(changed, ", ") + " has another result than the client was given a description of",
 			Hint:   "Prepare the statement again.",
+			File:   "plancache.c", Routine: "RevalidateCachedQuery", // asyncpg, JDBC, r2dbc and ActiveRecord do, if they read this
 		}}
 	}
 	return made, nil

@@ -23,6 +23,8 @@ const (
 // Problem is an error as a client is to see it.
 type Problem struct {
 	Code, Message, Detail, Hint string
+	// File and Routine are where a server raises the same error: some clients know by these what to do about it.
+	File, Routine string
 }
 
 // local is the state of a session that answers its client itself: its transaction was lost with the upstream, or the
@@ -269,6 +271,7 @@ func (s *Session) emitProblem(p Problem) {
 	s.told(&p)
 	s.emit(&pgproto3.ErrorResponse{
 		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: p.Code, Message: p.Message, Detail: p.Detail, Hint: p.Hint,
+		File: p.File, Routine: p.Routine,
 	})
 }
 

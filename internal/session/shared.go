@@ -525,7 +525,7 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	if there && !m.statements[shared].outdated && (st.description == 0 || m.statements[shared].description == st.description) {
 		return nil
 	}
-	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, common: true, Replace: there}
+	return &Statement{Parse: renamed(st.Parse, shared), name: shared, given: st.name, description: st.description, common: true, Replace: there}
 }
 
 // ownMentions are words of what names prepared statements in SQL.

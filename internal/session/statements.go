@@ -25,6 +25,7 @@ type Statement struct {
 	SQL string
 
 	name        string
+	given       string // the client's name for it, where name is one that sessions share
 	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
@@ -37,6 +38,17 @@ type Statement struct {
 
 // Name is the name that the client gave it; empty for the unnamed statement.
 func (st *Statement) Name() string { return st.name }
+
+// Given is the name under which its client knows it, for an error.
+func (st *Statement) Given() string {
+	switch {
+	case st.common:
+		return QuoteIdentifier(st.given)
+	case st.name == "":
+		return "the unnamed statement"
+	}
+	return QuoteIdentifier(st.name)
+}
 
 // Description is the digest of the description that the client was given, 0 when it never asked for one.
 func (st *Statement) Description() uint64 { return st.description }

@@ -85,12 +85,14 @@ func TestSetConfigCalls(t *testing.T) {
 	for sql, want := range map[string][]SetConfigCall{
 		"select 1":                             nil,
 		"select set_config('a.b', 'c', false)": {{lit("a.b"), lit("c"), lit("false")}},
-		"SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'a_b'":                 {{lit("a_b"), lit("view"), lit("false")}},
-		"select pg_catalog.set_config(name, 'v', 't') from pg_catalog.pg_settings where name = 'a';": {{lit("a"), lit("v"), lit("true")}},
-		"SELECT pg_catalog.SET_CONFIG($1, $2::text, $3::bool) AS x;":                                 {{param(1), param(2), param(3)}},
-		"select set_config('a', null, 't') y, \"set_config\"('b', '', 'ON') \"z\"":                   {{lit("a"), Arg{}, lit("true")}, {lit("b"), lit(""), lit("true")}},
-		"select set_config(E'it\\'s\\n', $q$v$q$, true) /* x */":                                     {{lit("it's\n"), lit("v"), lit("true")}},
-		"select set_config('it''s', 'v', NULL)":                                                      {{lit("it's"), lit("v"), Arg{}}},
+		"SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'a_b'":                            {{lit("a_b"), lit("view"), lit("false")}},
+		"SELECT set_config('bytea_output','hex',false) FROM pg_show_all_settings() WHERE name = 'bytea_output'": {{lit("bytea_output"), lit("hex"), lit("false")}},
+		"select set_config('a', 'v', false) from pg_catalog.pg_show_all_settings() where name = 'b'":            {{lit("a"), lit("v"), lit("false")}},
+		"select pg_catalog.set_config(name, 'v', 't') from pg_catalog.pg_settings where name = 'a';":            {{lit("a"), lit("v"), lit("true")}},
+		"SELECT pg_catalog.SET_CONFIG($1, $2::text, $3::bool) AS x;":                                            {{param(1), param(2), param(3)}},
+		"select set_config('a', null, 't') y, \"set_config\"('b', '', 'ON') \"z\"":                              {{lit("a"), Arg{}, lit("true")}, {lit("b"), lit(""), lit("true")}},
+		"select set_config(E'it\\'s\\n', $q$v$q$, true) /* x */":                                                {{lit("it's\n"), lit("v"), lit("true")}},
+		"select set_config('it''s', 'v', NULL)":                                                                 {{lit("it's"), lit("v"), Arg{}}},
 	} {
 		got, ok := SetConfigCalls(sql, Options{})
 		if !ok || !reflect.DeepEqual(got, want) {
@@ -107,6 +109,8 @@ func TestSetConfigCalls(t *testing.T) {
 		"select set_config($99999999999999999999, 'b', false)",
 		"select set_config(name, 'v', false) from pg_settings", "select set_config(name, 'v', false) from pg_settings where name = 'a' or true",
 		"select set_config(name, 'v', false) from other where name = 'a'", "select set_config(name, 'v', false) from app.pg_settings where name = 'a'",
+		"select set_config('a', 'v', false) from app.pg_show_all_settings() where name = 'a'", "select set_config('a', 'v', false) from pg_show_all_settings() where name = 'a' or f()",
+		"select set_config('a', 'v', false) from pg_show_all_settings(1) where name = 'a'", "select set_config($1, 'v', false) from pg_settings where name = 'a'",
 		"select set_config(name, setting, false) from pg_settings where name = 'a'", "select set_config(name, 'v', false) from pg_settings where name = $1",
 		"select set_config(name, 'v', false), 1 from pg_settings where name = 'a'", "select set_config(name, 'v', false)",
 	} {
