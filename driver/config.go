@@ -160,6 +160,17 @@ type Config struct {
 	// TopologyRefreshInterval is the parameter topology_refresh_interval; default 30 s.
 	TopologyRefreshInterval time.Duration
 
+	// Keepalives is the parameter keepalives; default On.
+	Keepalives Switch
+	// KeepalivesIdle is the parameter keepalives_idle, in whole seconds; default 30 s; 0: the system's.
+	KeepalivesIdle time.Duration
+	// KeepalivesInterval is the parameter keepalives_interval, in whole seconds; default 10 s; 0: the system's.
+	KeepalivesInterval time.Duration
+	// KeepalivesCount is the parameter keepalives_count; default 3; 0: the system's.
+	KeepalivesCount int
+	// TCPUserTimeout is the parameter tcp_user_timeout, in whole milliseconds; default 0: the system's.
+	TCPUserTimeout time.Duration
+
 	// Auth is the parameter auth; default AuthPassword.
 	Auth Auth
 	// SecretID is the parameter secret_id: a name or an ARN.

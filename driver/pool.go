@@ -176,7 +176,7 @@ func (c *Config) mount(provider credentials.Provider) mount.Config {
 		want, validate = topology.PreferReader, nil
 	}
 	m := mount.Config{
-		Name: c.clusterName(), Login: login, Credentials: provider, Identity: c.identity(), OwnDial: c.ownDial(), Want: want, Validate: validate, ReadOnly: readOnly,
+		Name: c.clusterName(), Login: login, Credentials: provider, Identity: c.identity(), OwnDial: c.ownDial(), Want: want, Validate: validate, ReadOnly: readOnly, Keepalive: c.keepalive(),
 		Topology: topology.Kind(c.Topology), HostPattern: c.InstanceHostPattern, RefreshInterval: c.TopologyRefreshInterval,
 		ProbeTimeout: c.ProbeTimeout, Resolver: c.Resolver,
 		Mode: c.mode(), CommitResolution: commit.Setting(c.CommitResolution), JournalLimit: c.JournalLimit,

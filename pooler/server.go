@@ -281,9 +281,11 @@ func (s *Server) Rest() {
 }
 
 // Tidy looks at the connections that no session uses, without a word to their servers, and closes those that have ended. It is
-// done once a second; who knows that much can have happened at once, such as in a freeze, has it done at once.
+// done once a second; who knows that much can have happened at once, such as in a freeze, has it done at once. Those that are left are
+// asked whether they are there before they are used again.
 func (s *Server) Tidy() {
 	for _, p := range s.pools.list() {
 		p.pool.Tidy()
+		p.pool.Recheck()
 	}
 }

@@ -22,18 +22,19 @@ var errMalformed = errors.New("backend: the server sent what is not PostgreSQL's
 // mount has the connection to itself: to bring it to a session's state. NoticeResponses are dropped; notifications
 // are kept for the next Read. An ErrorResponse is given to done like any message, unless it is FATAL.
 func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byte, msg []byte) bool) (err error) {
+	defer u.inFlight()()
 	stop := context.AfterFunc(ctx, func() { _ = u.conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() {
 			err = errors.Join(context.Cause(ctx), err)
 		}
 	}()
-	if _, err := u.conn.Write(msgs); err != nil {
+	if _, err := u.Write(msgs); err != nil {
 		return fmt.Errorf("backend: write: %w", err)
 	}
 	var asides []byte
 	buf := u.early
-	u.early = nil
+	u.early = nil // so that Read reads what is new
 	chunk := make([]byte, 8<<10)
 	for {
 		n, ok := wire.BackendSize(buf)
@@ -41,7 +42,7 @@ func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byt
 			return errMalformed
 		}
 		if !ok || n > len(buf) {
-			k, err := u.conn.Read(chunk)
+			k, err := u.Read(chunk)
 			buf = append(buf, chunk[:k]...)
 			if err != nil {
 				if errors.Is(err, io.EOF) {
@@ -75,6 +76,28 @@ func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byt
 	}
 	u.early = append(asides, buf...)
 	return nil
+}
+
+// inFlight has the pulse watch what is asked until the function that it returns is called. The owner's lock is not held.
+func (u *Upstream) inFlight() (over func()) {
+	owner := u.registry.ownerOf(u)
+	owner.Lock()
+	defer owner.Unlock()
+	if u.waiting {
+		return func() {}
+	}
+	u.Begin()
+	return func() {
+		owner.Lock()
+		defer owner.Unlock()
+		u.Heard(true)
+	}
+}
+
+// Ping asks the server for nothing, and returns when it has answered. It is for a moment in which nothing is outstanding; the
+// client's transaction, and all else, stay as they are.
+func (u *Upstream) Ping(ctx context.Context) error {
+	return u.Exchange(ctx, []byte{wire.Sync, 0, 0, 0, 4}, func(kind byte, _ []byte) bool { return kind == wire.ReadyForQuery })
 }
 
 // PgError is an ErrorResponse as a Go error.

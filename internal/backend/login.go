@@ -42,6 +42,8 @@ type Login struct {
 	// ReadOnly has the server keep transactions read-only that do not say otherwise: a reader may be promoted, and sessions stay
 	// on it until they are idle.
 	ReadOnly bool
+	// Keepalive is for all connections; nil: they are as they were dialled.
+	Keepalive *Keepalive
 
 	// Logger is given a warning while a first login waits; nil: slog's default, so that the wait is seen.
 	Logger *slog.Logger
@@ -165,6 +167,9 @@ func (l *Login) config(ep topology.Endpoint, addrs []netip.Addr) *pgconn.Config 
 				err = &net.OpError{Op: "dial", Net: "tcp", Err: err} // a user's DialFunc may return any
 			}
 			return nil, err
+		}
+		if l.Keepalive != nil {
+			l.Keepalive.apply(conn)
 		}
 		return &countedConn{Conn: conn}, nil
 	}
@@ -332,7 +337,7 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	up := &Upstream{
 		Instance: in, Epoch: snap.Epoch, PID: h.PID, Since: time.Now(), Params: maps.Clone(h.ParameterStatuses),
-		conn: h.Conn, hijacked: h, registry: l.Registry, want: l.Want, owner: owner,
+		conn: h.Conn, hijacked: h, registry: l.Registry, login: l, want: l.Want, owner: owner,
 	}
 	if c, ok := h.Conn.(*countedConn); ok {
 		up.conn = c.Conn // in the clear, Write itself tells what left

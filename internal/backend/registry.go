@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,12 +19,19 @@ const patience = 2
 // restAfter is how many ticks without work in flight stop the clock.
 const restAfter = 20
 
+// listenPause is how often an instance is probed of which only notifications are waited for.
+const (
+	listenPause = time.Second
+	listenTicks = uint32(listenPause / pulse)
+)
+
 // Registry knows the upstreams of one cluster. Its methods may be called from any goroutine.
 type Registry struct {
 	check func(instanceID string) // topology.Cluster.Check
 
 	tick   atomic.Uint32
 	asleep atomic.Bool
+	slept  atomic.Int64 // since when, by the wall clock in Unix nanoseconds
 	wakeUp chan struct{}
 
 	mu        sync.Mutex
@@ -34,6 +42,8 @@ type Registry struct {
 	done      chan struct{}
 
 	round []watched // of beat's own
+
+	paths pathfinder
 }
 
 // attempt is a login in progress.
@@ -53,7 +63,7 @@ func NewRegistry(check func(instanceID string)) *Registry {
 	return r
 }
 
-// Start begins the pulse; Stop ends it and waits for its goroutine.
+// Start begins the pulse; Stop ends it and waits for its goroutines.
 func (r *Registry) Start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -61,6 +71,7 @@ func (r *Registry) Start() {
 		return
 	}
 	r.running, r.stop, r.done = true, make(chan struct{}), make(chan struct{})
+	r.paths.begin(r)
 	go r.run(r.stop, r.done)
 }
 
@@ -76,6 +87,7 @@ func (r *Registry) Stop() {
 	done := r.done
 	r.mu.Unlock()
 	<-done
+	r.paths.end()
 }
 
 func (r *Registry) run(stop, done chan struct{}) {
@@ -83,13 +95,14 @@ func (r *Registry) run(stop, done chan struct{}) {
 	timer := time.NewTicker(pulse)
 	defer timer.Stop()
 	idle := 0
-	for {
+	for last := wall(); ; {
 		select {
 		case <-stop:
 			return
 		case <-timer.C:
 		}
-		r.tick.Add(1)
+		r.tick.Add(ticksBetween(last, wall()))
+		last = wall()
 		if r.beat() {
 			idle = 0
 			continue
@@ -99,16 +112,81 @@ func (r *Registry) run(stop, done chan struct{}) {
 		}
 		// Nothing is in flight: the clock stands still until Begin wakes it, and an idle process uses no time at all.
 		timer.Stop()
+		r.slept.Store(wall())
 		r.asleep.Store(true)
+		if r.beat() {
+			r.wake() // it began before whoever began it could see that the clock stands still
+		}
+		if !r.doze(stop) {
+			return
+		}
+		r.tick.Add(max(restAfter, ticksBetween(r.slept.Load(), wall())))
+		timer.Reset(pulse)
+		idle, last = 0, wall()
+	}
+}
+
+// wall is the wall clock's time in Unix nanoseconds: in a process that was frozen, the other one may have stood still.
+func wall() int64 { return time.Now().Round(0).UnixNano() }
+
+// ticksBetween is how many ticks have passed, at least 1: a process that was frozen has missed some.
+func ticksBetween(before, now int64) uint32 {
+	return uint32(max(1, min((now-before+int64(pulse)/2)/int64(pulse), math.MaxInt32)))
+}
+
+// since is how long ago a tick was, about.
+func (r *Registry) since(tick uint32) time.Duration {
+	d := time.Duration(r.tick.Load()-tick) * pulse
+	if r.asleep.Load() {
+		d += time.Duration(max(0, wall()-r.slept.Load()))
+	}
+	return d
+}
+
+// doze waits until the clock is to go again, and has instances probed until then that notifications are waited for from. It reports
+// false when the registry has been stopped.
+func (r *Registry) doze(stop chan struct{}) bool {
+	var listening <-chan time.Time
+	var timer *time.Timer
+	for {
+		if instances := r.listened(); len(instances) > 0 {
+			if timer == nil {
+				timer = time.NewTimer(listenPause)
+				defer timer.Stop()
+			} else {
+				for id := range instances {
+					r.check(id)
+				}
+				timer.Reset(listenPause)
+			}
+			listening = timer.C
+		} else {
+			listening = nil
+		}
 		select {
 		case <-stop:
-			return
+			return false
 		case <-r.wakeUp:
+			return true
+		case <-listening:
 		}
-		r.tick.Add(restAfter)
-		timer.Reset(pulse)
-		idle = 0
 	}
+}
+
+// listened are the instances that somebody reads from though nothing is asked of them.
+func (r *Registry) listened() map[string]struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var instances map[string]struct{}
+	for u := range r.upstreams {
+		if u.reading.Load() != 0 {
+			if instances == nil {
+				instances = make(map[string]struct{})
+			}
+			instances[u.Instance.ID] = struct{}{}
+		}
+	}
+	return instances
 }
 
 func (r *Registry) wake() {
@@ -127,7 +205,8 @@ func (r *Registry) beat() (busy bool) {
 		r.round = append(r.round, watched{u, u.owner})
 	}
 	r.mu.Unlock()
-	var silent map[string]struct{}
+	var silent, listened map[string]struct{}
+	var doubtful []*Upstream
 	for i, w := range r.round {
 		r.round[i] = watched{}
 		u := w.upstream
@@ -137,8 +216,17 @@ func (r *Registry) beat() (busy bool) {
 			continue // it has changed hands, which only what is idle does
 		}
 		waiting, quiet := u.waiting, now-u.heard
+		if waiting && u.path.due(u, now) {
+			doubtful = append(doubtful, u)
+		}
 		w.owner.Unlock()
 		busy = busy || waiting
+		if !waiting && now%listenTicks == 0 && u.reading.Load() != 0 {
+			if listened == nil {
+				listened = make(map[string]struct{})
+			}
+			listened[u.Instance.ID] = struct{}{}
+		}
 		if waiting && quiet >= patience {
 			if silent == nil {
 				silent = make(map[string]struct{})
@@ -149,6 +237,12 @@ func (r *Registry) beat() (busy bool) {
 	for id := range silent {
 		r.check(id)
 	}
+	for id := range listened {
+		if _, asked := silent[id]; !asked {
+			r.check(id)
+		}
+	}
+	r.paths.examine(doubtful)
 	return busy
 }
 

@@ -30,11 +30,22 @@ type Upstream struct {
 	hijacked *pgconn.HijackedConn
 	early    []byte // read by Exchange, not asked for by it
 	registry *Registry
+	login    *Login
 	want     topology.Want
 
 	owner   sync.Locker // the mount's lock, which the registry's guards against a change; guards what follows, which is touched for every query: no atomics of its own
 	waiting bool        // work is in flight
 	heard   uint32      // tick at which the server was last heard of, or the work began
+	looked  uint32      // tick at which the socket was last looked into
+	path    path        // what is known of the path while work is unanswered
+	// sentBefore is what had been sent when the work began.
+	sentBefore int64
+
+	doubt atomic.Bool // see Doubtful
+
+	reading atomic.Uint32 // tick at which a read began that is not over; 0: nobody reads
+	writing atomic.Uint32 // the same of a write
+	sent    atomic.Int64  // bytes
 
 	killed atomic.Pointer[error]
 	closed atomic.Bool
@@ -53,7 +64,13 @@ func (u *Upstream) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return u.conn.Read(p)
+	if u.registry.asleep.Load() {
+		u.registry.wake() // whoever reads though nothing was asked waits for notifications
+	}
+	u.reading.Store(u.registry.tick.Load())
+	n, err := u.conn.Read(p)
+	u.reading.Store(0)
+	return n, err
 }
 
 // Write sends p. none reports that provably not one byte of it left this process.
@@ -62,7 +79,10 @@ func (u *Upstream) Write(p []byte) (none bool, err error) {
 	if u.wire != nil {
 		before = u.wire.written.Load()
 	}
+	u.writing.Store(u.registry.tick.Load())
 	n, err := u.conn.Write(p)
+	u.writing.Store(0)
+	u.sent.Add(int64(n))
 	if err == nil {
 		return false, nil
 	}
@@ -88,7 +108,7 @@ func (u *Upstream) Own(owner sync.Locker) {
 // Begin says that work is in flight; the pulse watches it from here on.
 func (u *Upstream) Begin() {
 	if !u.waiting {
-		u.waiting, u.heard = true, u.registry.tick.Load()
+		u.waiting, u.heard, u.sentBefore = true, u.registry.tick.Load(), u.sent.Load()
 		if u.registry.asleep.Load() {
 			u.registry.wake()
 		}
@@ -98,6 +118,21 @@ func (u *Upstream) Begin() {
 // Heard says that the server has sent something; idle that nothing is in flight any more.
 func (u *Upstream) Heard(idle bool) {
 	u.waiting, u.heard = !idle, u.registry.tick.Load()
+	if u.doubt.Load() {
+		u.doubt.Store(false)
+	}
+}
+
+// Doubtful reports whether the path to the server may be dead: another one to the same instance is, and nothing was heard over
+// this one since.
+func (u *Upstream) Doubtful() bool { return u.doubt.Load() }
+
+// Silence is for how long nothing was sent or heard, about. It is called with the owner's lock.
+func (u *Upstream) Silence() time.Duration {
+	if u.waiting {
+		return 0
+	}
+	return u.registry.since(u.heard)
 }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline are those of net.Conn.
@@ -173,7 +208,8 @@ func (u *Upstream) Cancel(ctx context.Context) error {
 
 // Stale reports whether the upstream has been idle for so long that it is worth a look whether it still lives.
 func (u *Upstream) Stale() bool {
-	return !u.waiting && (u.registry.tick.Load()-u.heard > 1 || u.registry.asleep.Load())
+	now := u.registry.tick.Load()
+	return !u.waiting && (now-u.heard > 1 && now-u.looked > 1 || u.registry.asleep.Load())
 }
 
 // Readable reports whether a read would not block: the server sent something, or has closed. Where that cannot be told
@@ -182,7 +218,7 @@ func (u *Upstream) Readable() bool {
 	if len(u.early) > 0 {
 		return true
 	}
-	u.heard = u.registry.tick.Load()
+	u.looked = u.registry.tick.Load()
 	return readable(rawConn(u.conn))
 }
 

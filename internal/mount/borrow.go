@@ -28,6 +28,10 @@ func (m *Conn) borrowNow(p []byte) {
 		return
 	}
 	l.own(x, &m.mu)
+	if x.recheck || x.up.Silence() >= pingAfter && m.s.Risky(p) {
+		l.give(x)
+		return
+	}
 	m.s.Borrow(x.memory, p)
 	if m.s.Differs() || m.hub != nil && x.heardBy != m.hub {
 		m.s.Forsake()
@@ -104,8 +108,17 @@ func (l *lender) after(ctx context.Context, settings string, ticket topology.Tic
 }
 
 // tidy is what a lent upstream needs before the session's own wishes. mu is not held.
-func (m *Conn) tidy(ctx context.Context, x *lent) error {
+func (m *Conn) tidy(ctx context.Context, x *lent, risky bool) error {
 	l := m.pool.lender
+	if x.recheck || risky {
+		limited, cancel := context.WithTimeoutCause(ctx, pingPatience, errSilent)
+		err := x.up.Ping(limited)
+		cancel()
+		if err != nil {
+			return err
+		}
+		x.recheck = false
+	}
 	x.memory.ForgetUnnamed()
 	if l.cfg().Verify {
 		if err := l.verify(ctx, x); err != nil {

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/fairlead-go/fairlead/credentials"
+	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/topology"
@@ -38,6 +39,9 @@ type Config struct {
 	// ReadOnly says that no session is to write, whatever serves it.
 	ReadOnly bool
 	Validate pgconn.ValidateConnectFunc
+
+	// Keepalive is for all connections; nil: they are as they were dialled.
+	Keepalive *backend.Keepalive
 
 	// Topology, HostPattern, RefreshInterval, ProbeTimeout and Resolver are those of topology.Config.
 	Topology        topology.Kind

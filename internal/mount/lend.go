@@ -60,10 +60,11 @@ type lent struct {
 	idleSince time.Time
 	heardBy   *hub // it has received all that was notified over the upstream so far; nil: none is known to
 	pinned    bool // its session keeps it; guarded by the lender's mu
+	recheck   bool // whether it is still there is to be asked before anything else
 }
 
 // unwanted reports whether nobody is to be given the upstream any more.
-func (x *lent) unwanted() bool { return x.up.Killed() != nil || x.up.Leaves() }
+func (x *lent) unwanted() bool { return x.up.Killed() != nil || x.up.Leaves() || x.up.Doubtful() }
 
 // lender lends a pool's upstreams. First come, first served.
 type lender struct {
@@ -436,6 +437,16 @@ func (l *lender) wants() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.idle) < l.cfg().MinIdle && l.another()
+}
+
+// Recheck has each idle upstream asked whether it is there before it is used again.
+func (p *Pool) Recheck() {
+	l := p.lender
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range l.idle {
+		x.recheck = true
+	}
 }
 
 // Tidy closes the idle upstreams that have nothing more to say than their end, or are too old.

@@ -47,6 +47,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	login.Credentials, login.HostPattern, login.ReadOnly = cfg.Credentials, cfg.HostPattern, cfg.ReadOnly
 	login.Logger = cfg.Logger
 	p := &Pool{cfg: cfg, login: login, metrics: m, readBack: readBackQuery(cfg.TrackSettings)}
+	login.Keepalive = cfg.Keepalive
 	if cfg.Lending != nil {
 		p.lender = newLender(p, *cfg.Lending)
 	}

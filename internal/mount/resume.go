@@ -272,10 +272,11 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 		return errInsisted
 	}
 	m.insisted = nil
+	risky := x != nil && up.Silence() >= pingAfter && (m.decide || m.replay || m.s.Risky(m.first))
 	m.mu.Unlock()
 	var err error
 	if x != nil {
-		err = m.tidy(ctx, x)
+		err = m.tidy(ctx, x, risky)
 	}
 	var mode commit.Mode
 	if err == nil {

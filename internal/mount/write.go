@@ -112,8 +112,13 @@ func (m *Conn) prepareToWrite(p []byte) error {
 			m.peek()
 		}
 	}
-	if m.up != nil && m.up.Leaves() {
+	if m.up != nil && (m.up.Leaves() || m.up.Doubtful()) {
 		if err := m.moveToWrite(); err != nil {
+			return err
+		}
+	}
+	if m.up != nil && m.up.Silence() >= pingAfter && m.s.Calm() && m.s.Risky(p) {
+		if err := m.ping(); err != nil {
 			return err
 		}
 	}

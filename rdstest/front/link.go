@@ -255,6 +255,17 @@ func (l *link) plug(on bool) {
 	}
 }
 
+// vanish lets the link lose what it is sent from now on, in the kernel where that is asked for and can be.
+func (l *link) vanish(unplug bool) {
+	for _, p := range l.ports() {
+		if unplug {
+			p.plug(true)
+		}
+		p.mute(true)
+	}
+	l.interrupt()
+}
+
 // clear is what Pass does to one link: it goes on if it has lost nothing.
 func (l *link) clear() {
 	l.plug(false)

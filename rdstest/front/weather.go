@@ -113,6 +113,17 @@ func (f *Front) Silence(s Silence) {
 	f.log.Debug("front: silence", "addr", f.door.addr, "how", s)
 }
 
+// Forget lets the connections that are open vanish, as a firewall or a NAT gateway does that has lost track of them: until Pass they
+// are as in the given silence, [Swallow] or [Unplug], and neither end is told. New connections are not affected.
+func (f *Front) Forget(s Silence) {
+	f.op.Lock()
+	defer f.op.Unlock()
+	for _, l := range f.open() {
+		l.vanish(s == Unplug)
+	}
+	f.log.Debug("front: forget", "addr", f.door.addr, "how", s)
+}
+
 // Delay lets every byte arrive d after it was sent, in each direction, as a longer way would: the throughput stays. A
 // connection that is being opened is delayed from its first byte on, but not in connect. 0 ends the delay for what is sent
 // from now on.

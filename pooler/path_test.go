@@ -1,0 +1,111 @@
+package pooler_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-go/fairlead/pooler"
+	"github.com/fairlead-go/fairlead/rdstest"
+	"github.com/fairlead-go/fairlead/rdstest/front"
+)
+
+// within fails the test if f takes longer than what separates a path that is found dead from a timeout of TCP's.
+func within(t testing.TB, what string, f func() error) {
+	t.Helper()
+	begun := time.Now()
+	if err := f(); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	took := time.Since(begun)
+	t.Logf("%s took %v", what, took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		t.Errorf("%s took %v", what, took)
+	}
+}
+
+func TestClientsGoOnWhenThePathToTheServerIsForgotten(t *testing.T) {
+	for _, how := range []front.Silence{front.Unplug, front.Swallow} {
+		for _, mode := range []pooler.Mode{pooler.Transaction, pooler.Session} {
+			t.Run(fmt.Sprint(how, mode), func(t *testing.T) {
+				c := rdstest.Start(t, rdstest.Config{Readers: -1})
+				ctx := testContext(t)
+				w := connect(t, c.AddressDSN(c.Writer()))
+				exec(t, w, "create table t (a int)")
+				s, addr := start(t, c, c.DSN(), func(cfg *pooler.Config) {
+					cfg.Listeners[0].Mode = mode
+					cfg.Clusters["main"].PoolSize = 8
+					cfg.Clusters["main"].VerifyClean = pooler.VerifyOff
+				})
+				conns := make([]*pgx.Conn, 6)
+				for i := range conns {
+					conns[i] = connect(t, url(c, addr))
+					exec(t, conns[i], fmt.Sprintf("set application_name = 'client_%d'", i))
+					exec(t, conns[i], "begin")
+					exec(t, conns[i], fmt.Sprintf("insert into t values (%d)", i))
+				}
+				for _, conn := range conns[2:] {
+					exec(t, conn, "commit")
+				}
+				all := func(do func(i int, conn *pgx.Conn) error) func() error {
+					return func() error {
+						g, _ := errgroup.WithContext(ctx)
+						for i, conn := range conns {
+							g.Go(func() error { return do(i, conn) })
+						}
+						return g.Wait()
+					}
+				}
+				read := func(i int, conn *pgx.Conn) error {
+					var name string
+					err := conn.QueryRow(ctx, "select current_setting('application_name')", pgx.QueryExecModeSimpleProtocol).Scan(&name)
+					if err == nil && name != fmt.Sprintf("client_%d", i) {
+						err = fmt.Errorf("client %d is called %s", i, name)
+					}
+					return err
+				}
+				c.Writer().Front().Forget(how)
+				within(t, "six clients at once, two of them within transactions", all(read))
+				for _, conn := range conns[:2] {
+					exec(t, conn, "commit")
+				}
+				time.Sleep(1200 * time.Millisecond)
+				c.Writer().Front().Forget(how)
+				within(t, "writes after a while", all(func(i int, conn *pgx.Conn) error {
+					_, err := conn.Exec(ctx, "insert into t values ($1)", i)
+					return err
+				}))
+				s.Tidy() // as after a freeze
+				c.Writer().Front().Forget(how)
+				within(t, "reads after a freeze", all(read))
+				check := connect(t, c.AddressDSN(c.Writer()))
+				if n := value(t, check, "select count(*)::text || ' ' || sum(a)::text from t"); n != "12 30" {
+					t.Errorf("count and sum are %s, want 12 30", n)
+				}
+			})
+		}
+	}
+}
+
+func TestNotificationsComeAgainWhenTheirPathIsForgotten(t *testing.T) {
+	c := rdstest.Start(t, rdstest.Config{Readers: -1})
+	_, addr := start(t, c, c.DSN(), func(cfg *pooler.Config) { cfg.Clusters["main"].PoolSize = 4 })
+	e := listener(t, url(c, addr), "news")
+	c.Writer().Front().Forget(front.Swallow)
+	other := listener(t, url(c, addr), "more") // has the hub say something
+	sender := connect(t, c.AddressDSN(c.Writer()))
+	exec(t, sender, "notify news, 'a'")
+	exec(t, sender, "notify more, 'b'")
+	ctx, cancel := context.WithTimeout(testContext(t), 20*time.Second)
+	defer cancel()
+	if err := e.wait(ctx, 1, 0); err != nil {
+		t.Error(err)
+	}
+	if err := other.wait(ctx, 1, 0); err != nil {
+		t.Error(err)
+	}
+}
