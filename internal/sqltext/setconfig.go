@@ -28,9 +28,10 @@ type SetConfigCall struct {
 
 // SetConfigCalls returns the calls of set_config in a SELECT whose select list is nothing but such calls and that has
 // nothing behind it, with arguments that are literals or parameters. No mention of set_config: no calls, and true.
-// Or of the one call that pg_dump makes for settings that not every server has, which runs where the answer has a row:
+// Or of the one call that pg_dump and pgAdmin make for settings that not every server has, which runs where the answer has a row:
 //
 //	SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'setting'
+//	SELECT set_config('setting', 'value', false) FROM pg_show_all_settings() WHERE name = 'setting'
 //
 // It reports false when set_config is mentioned in any other way: then the session's settings are not known.
 func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
@@ -68,23 +69,40 @@ func SetConfigCalls(stmt string, o Options) (calls []SetConfigCall, ok bool) {
 	}
 }
 
-// setConfigIfKnown reads the form of it that takes the setting's name from pg_settings.
+// setConfigIfKnown reads the form of it that looks for the setting among all: its name is the one that is looked for, or a literal.
 func setConfigIfKnown(t *tokens) (call SetConfigCall, ok bool) {
 	i, ok := setConfigName(t, 1)
-	if !ok || !t.isWord(i, "name") || !t.is(i+1, ",") {
+	if !ok {
 		return call, false
 	}
-	if i, ok = setConfigArgs(t, i+2, &call.Value, &call.Local); !ok || call.Local.Kind != ArgLiteral || !t.isWord(i, "from") {
+	found := t.isWord(i, "name") && t.is(i+1, ",")
+	if found {
+		i, ok = setConfigArgs(t, i+2, &call.Value, &call.Local)
+	} else {
+		i, ok = setConfigArgs(t, i, &call.Name, &call.Value, &call.Local)
+	}
+	if !ok || call.Local.Kind != ArgLiteral || !t.isWord(i, "from") {
 		return call, false
 	}
 	if i++; t.isWord(i, "pg_catalog") && t.is(i+1, ".") {
 		i += 2
 	}
-	if !t.isWord(i, "pg_settings") || !t.isWord(i+1, "where") || !t.isWord(i+2, "name") || !t.is(i+3, "=") {
+	switch {
+	case t.isWord(i, "pg_settings"):
+		i++
+	case t.isWord(i, "pg_show_all_settings") && t.is(i+1, "(") && t.is(i+2, ")"):
+		i += 3
+	default:
 		return call, false
 	}
-	call.Name, i, ok = configArg(t, i+4)
-	return call, ok && call.Name.Kind == ArgLiteral && t.at(i).kind == tokEnd
+	if !t.isWord(i, "where") || !t.isWord(i+1, "name") || !t.is(i+2, "=") {
+		return call, false
+	}
+	known, i, ok := configArg(t, i+3)
+	if found {
+		call.Name = known
+	}
+	return call, ok && known.Kind == ArgLiteral && call.Name.Kind == ArgLiteral && t.at(i).kind == tokEnd
 }
 
 func setConfigCall(t *tokens, i int) (call SetConfigCall, next int, ok bool) {
