@@ -29,6 +29,7 @@ type client struct {
 	conn        net.Conn // what is spoken over: TLS, or raw
 	raw         net.Conn
 	tls         *tls.Conn
+	source      *source   // below it
 	handshake   *Listener // whose TLS it is
 	certificate []byte    // that the client was given
 

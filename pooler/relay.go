@@ -27,7 +27,7 @@ var errEnded = errors.New("the client was ended")
 // does not hold (COPY data is on its way in, notifications have come or are waited for, the client sends more than the sockets
 // take) a second goroutine reads from the server for a while.
 func (c *client) relay() error {
-	if err := c.receive.init(c.conn); err != nil {
+	if err := c.receive.init(c.conn, c.source); err != nil {
 		return err
 	}
 	defer c.stopSecond()

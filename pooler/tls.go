@@ -46,7 +46,8 @@ func (c *client) encrypt(direct bool) error {
 	c.handshake = c.listener
 	cfg := withCertificate(c.listener.TLS, func(der []byte) { c.certificate = der })
 	cfg.NextProtos = []string{alpn}
-	c.tls = tls.Server(c.conn, cfg)
+	below, src := newSource(c.conn, c.raw)
+	c.tls, c.source = tls.Server(below, cfg), src
 	if err := c.tls.Handshake(); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
@@ -91,14 +92,11 @@ func withCertificate(cfg *tls.Config, note func(der []byte)) *tls.Config {
 // waitSize is what an encrypted client that is idle waits with, in bytes. Most queries fit into it.
 const waitSize = 512
 
-// receiveEncrypted waits with first and takes a buffer only then. It reads once: whether there is more cannot be known, and the
-// client may wait for the answer to what there is.
-func receiveEncrypted(c net.Conn, first *[waitSize]byte) (buf *[bufferSize]byte, n int, err error) {
-	n, err = c.Read(first[:])
-	if n == 0 {
-		return nil, 0, errors.Join(err)
-	}
-	buf = buffers.Get().(*[bufferSize]byte)
-	copy(buf[:], first[:n])
-	return buf, n, errors.Join(err)
-}
+// errNotYet is what a source says that has nothing at the moment. TLS takes it for a passing condition.
+var errNotYet net.Error = notYet{}
+
+type notYet struct{}
+
+func (notYet) Error() string   { return "there is nothing to read yet" }
+func (notYet) Timeout() bool   { return true }
+func (notYet) Temporary() bool { return true }

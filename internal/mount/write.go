@@ -183,9 +183,8 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	u := m.up
 	m.s.Sent()
 	u.Begin()
-	b := out.Bytes()
 	m.mu.Unlock()
-	none, err := u.Write(b)
+	none, err := writeOut(u, out)
 	m.mu.Lock()
 	if err != nil {
 		return m.writeFailed(p[:n], u, mark, none, err)
@@ -197,6 +196,18 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 		m.release() // what was sent has no answer
 	}
 	return n, nil
+}
+
+// writeOut sends both parts at once.
+func writeOut(u *backend.Upstream, out session.Out) (none bool, err error) {
+	n := len(out.Head) + len(out.Body)
+	if len(out.Head) == 0 || n > bulkBuffer {
+		return u.Write(out.Bytes())
+	}
+	buf := bulkBuffers.Get().(*[bulkBuffer]byte)
+	defer bulkBuffers.Put(buf)
+	copy(buf[copy(buf[:], out.Head):], out.Body)
+	return u.Write(buf[:n])
 }
 
 // writeFailed is a write that the upstream did not take, or not all of it. mu is held. It returns how much of p is

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -39,13 +40,20 @@ func (o Out) Bytes() []byte {
 	if len(o.Head) == 0 {
 		return o.Body
 	}
-	return append(bytes.Clone(o.Head), o.Body...)
+	return slices.Concat(o.Head, o.Body)
 }
 
 // Client takes bytes that the client wants to send and returns what the upstream is to get of them: whole messages,
 // and large ones as they come. While the session answers itself, nothing. Body is valid until the next call. It must not
 // be called while the session Waits.
 func (s *Session) Client(p []byte) (out Out) {
+	if s.joined != nil {
+		s.spare, s.joined = s.joined[:0], nil
+	}
+	return s.client(p)
+}
+
+func (s *Session) client(p []byte) (out Out) {
 	if len(s.tail) > 0 || s.skipBody > 0 {
 		return s.clientPieces(p)
 	}
@@ -58,7 +66,7 @@ func (s *Session) Client(p []byte) (out Out) {
 
 // clientMessages works through the whole messages at the start of p and returns their length.
 func (s *Session) clientMessages(p []byte, out *Out) int {
-	i, malformed := 0, false
+	i, malformed, onlyData := 0, false, true
 	for {
 		n, ok := wire.FrontendSize(p[i:])
 		if !ok || n > len(p)-i {
@@ -71,12 +79,17 @@ func (s *Session) clientMessages(p []byte, out *Out) int {
 			break
 		}
 		malformed = malformed || wire.CheckFrontend(p[i:i+n]) != 0
+		onlyData = onlyData && p[i] == wire.CopyData
 		i += n
 	}
 	if i == 0 {
 		return 0
 	}
 	whole := p[:i]
+	if onlyData && s.copyIn && !s.local.on {
+		out.Body = whole // it has no response, and a COPY is not done again
+		return i
+	}
 	if s.local.on {
 		n := s.answerAll(whole, out)
 		if n < i {
@@ -323,7 +336,7 @@ func (s *Session) keepTail(p []byte, out *Out) {
 		s.stream(p, n, out)
 		return
 	}
-	s.tail = append(s.tail[:0], p...)
+	s.tail, s.spare = append(s.spare[:0], p...), nil
 }
 
 // stream passes on the beginning of a message of n bytes.
@@ -428,8 +441,11 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 	need := n - len(s.tail)
 	joined := append(s.tail, p[:need]...)
 	s.tail = nil
+	if cap(joined) <= streamFrom {
+		s.joined = joined // it can be used for the next one, once this one is sent
+	}
 	answering := s.local.on
-	head := s.Client(joined)
+	head := s.client(joined)
 	switch {
 	case answering && !s.local.on && len(head.Rest) == 0 && need < len(p):
 		head.Rest = p[need:]
@@ -440,8 +456,11 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 		head.Rest = append(bytes.Clone(head.Rest), p[need:]...)
 		return head
 	}
-	first := bytes.Clone(head.Bytes()) // the next call has the buffer
-	rest := s.Client(p[need:])
+	first := head.Bytes()
+	if len(first) > 0 && &first[0] != &joined[0] {
+		first = bytes.Clone(first) // the next call has the buffer
+	}
+	rest := s.client(p[need:])
 	rest.Head = append(first, rest.Head...)
 	rest.End = rest.End || head.End
 	return rest
@@ -465,7 +484,7 @@ func (s *Session) clientBody(p []byte) (out Out) {
 		out.Body = p
 		return out
 	}
-	rest := s.Client(p[n:])
+	rest := s.client(p[n:])
 	rest.Head = append(bytes.Clone(p[:n]), rest.Head...)
 	return rest
 }

@@ -72,6 +72,8 @@ type Session struct {
 	sent           int    // up to where it was handed to an upstream
 	truncated      bool   // the unit outgrew the limit, or an upstream saw bytes that the journal has not
 	tail           []byte // an incomplete client message
+	joined         []byte // the buffer of one that came in pieces, which the last Out has
+	spare          []byte // a buffer for the next
 	partials       uint64 // messages that came in pieces so far
 	skipBody       int    // bytes of a large message's body still to come, already decided on
 	bodySize       int    // of that message
@@ -306,7 +308,7 @@ func (s *Session) endUnit() {
 		s.dropBefore(s.parked)
 		return
 	}
-	s.confused = false
+	s.confused, s.spare = false, nil
 	s.dropJournal()
 }
 
