@@ -84,14 +84,15 @@ func (c *client) answer() (answered bool, err error) {
 }
 
 // answers decides which goroutine reads from the server next: the first, as long as there is something to answer, or the second
-// where either side may speak at any time, or neither.
+// where either side may speak at any time, or neither. Requests without a Sync or Flush behind them are not answered, unless one fails: a
+// server reports an error at once, with all that stands before it.
 func (c *client) answers() bool {
 	c.relaying.Lock()
 	defer c.relaying.Unlock()
 	if c.second {
 		return false
 	}
-	if c.first = c.mount.Due(); !c.first && c.mount.Duplex() {
+	if c.first = c.mount.Due(); !c.first && (c.mount.Duplex() || c.mount.Owes()) {
 		c.spawn()
 	}
 	return c.first
