@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -219,6 +220,7 @@ type Config struct {
 	rest     string          // the DSN without our parameters, as it was given
 	ambient  map[string]bool // our parameters that the environment or a service file sets; never changed
 	poolKeys []string        // the pool_* parameters that were given; never changed
+	pgxKeys  []string        // these, and others that only pgx heeds; never changed
 
 	clientCert string // sslcert and sslkey of the environment or the service file; pgx reads the files at each login
 }
@@ -326,6 +328,27 @@ func (c *Config) refusePoolParameters() error {
 	}
 	key := c.poolKeys[0]
 	return fmt.Errorf("fairlead: parameter %s is for pgxpool, and this is not one: %s, or connect with pgxpool.NewWithConfig and driver.PoolConfig", key, poolInstead[key])
+}
+
+// poolerInstead says what a pooler has in the place of parameters that pgx heeds in an application.
+var poolerInstead = map[string]string{
+	"pool_max_conns":             "set pool_size",
+	"pool_min_conns":             "set min_pool_size",
+	"pool_min_idle_conns":        "set min_pool_size",
+	"pool_max_conn_lifetime":     "set server_lifetime",
+	"pool_max_conn_idle_time":    "set server_idle_timeout",
+	"statement_cache_capacity":   "set max_prepared_statements",
+	"description_cache_capacity": "leave it out: clients keep their own descriptions",
+	"default_query_exec_mode":    "leave it out: clients choose their protocol",
+}
+
+// refuseForPooler is for poolers, whose clients are not pgx's connections.
+func (c *Config) refuseForPooler() error {
+	if c == nil || len(c.pgxKeys) == 0 {
+		return nil
+	}
+	key := c.pgxKeys[0]
+	return fmt.Errorf("parameter %s is for pgx in an application, and not for a pooler: %s", key, cmp.Or(poolerInstead[key], "leave it out"))
 }
 
 // disable is the variable that turns the driver into plain pgx.

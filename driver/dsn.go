@@ -50,6 +50,12 @@ func ParseConfig(dsn string) (*Config, error) {
 		}
 	}
 	slices.Sort(c.poolKeys)
+	c.pgxKeys = slices.Clone(c.poolKeys)
+	for _, key := range []string{"default_query_exec_mode", "description_cache_capacity", "statement_cache_capacity"} {
+		if _, ok := service[key]; ok || slices.Contains(d.keys, key) {
+			c.pgxKeys = append(c.pgxKeys, key)
+		}
+	}
 	given := make(map[string]bool)
 	for _, p := range params {
 		delete(c.Conn.RuntimeParams, p.name) // a service file's

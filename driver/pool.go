@@ -140,6 +140,13 @@ func tlsKey(t *tls.Config) string {
 }
 
 func init() {
+	mount.PgxOnly = func(cfg any) error {
+		c, ok := cfg.(*Config)
+		if !ok {
+			return fmt.Errorf("fairlead: %T is not a *driver.Config", cfg)
+		}
+		return c.refuseForPooler()
+	}
 	mount.ConfigOf = func(cfg any) (mount.Config, error) {
 		c, ok := cfg.(*Config)
 		if !ok {

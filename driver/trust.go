@@ -77,7 +77,7 @@ func (c *Config) secure(t trust) {
 		}
 		unverified := w.tls.InsecureSkipVerify && w.tls.VerifyPeerCertificate == nil
 		switch {
-		case t.roots == rdsRoots && !unverified, t.roots == "" && w.tls.RootCAs == nil && !unverified && rdsname.Parse(w.host).Kind != rdsname.None:
+		case t.roots == rdsRoots && !unverified, t.roots == "" && w.tls.RootCAs == nil && !unverified && rdsname.Bundled(w.host):
 			w.tls.RootCAs = rdsroots.Pool()
 		case t.roots == rdsRoots && !slices.ContainsFunc(ways, func(o way) bool { return o.host == w.host && o.tls == nil }):
 			// With certificates given, sslmode=require is verify-ca, as in libpq.

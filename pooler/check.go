@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
 	"github.com/fairlead-go/fairlead/driver"
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/rdsname"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
@@ -125,6 +126,14 @@ func (k *Cluster) complete() error {
 	for name, d := range k.Databases {
 		if d.PoolSize < 0 || d.MaxClients < 0 {
 			return fmt.Errorf("database %q: a pool size of %d, and %d clients at most: 0 is for the cluster's", name, d.PoolSize, d.MaxClients)
+		}
+	}
+	for name, d := range map[string]*driver.Config{"dsn": k.Database, "auth_dsn": k.AuthDatabase} {
+		if d == nil {
+			continue
+		}
+		if err := mount.PgxOnly(d); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	if err := k.completeAuth(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"github.com/fairlead-go/fairlead/credentials/awscreds"
+	"github.com/fairlead-go/fairlead/internal/rdsname"
 )
 
 const (
@@ -63,10 +64,7 @@ func newRoles(k *Cluster, key []byte, log *slog.Logger) *roles {
 
 // stsOf is a region's endpoint.
 func stsOf(region string) string {
-	if strings.HasPrefix(region, "cn-") {
-		return "https://sts." + region + ".amazonaws.com.cn"
-	}
-	return "https://sts." + region + ".amazonaws.com"
+	return "https://sts." + region + "." + rdsname.PartitionOf(region).Suffix
 }
 
 // regionOf is the region in the name of an endpoint, "" if there is none in it.

@@ -15,6 +15,8 @@ func TestRolesAreComparedInOneForm(t *testing.T) {
 		"arn:aws:iam::123456789012:role/app":                 "arn:aws:iam::123456789012:role/app",
 		"arn:aws:iam::123456789012:role/of/the/team/app":     "arn:aws:iam::123456789012:role/app",
 		"arn:aws-cn:sts::123456789012:assumed-role/app/a@b":  "arn:aws-cn:iam::123456789012:role/app",
+		"arn:aws-eusc:sts::123456789012:assumed-role/app/x":  "arn:aws-eusc:iam::123456789012:role/app",
+		"arn:aws-iso-b:iam::123456789012:role/app":           "arn:aws-iso-b:iam::123456789012:role/app",
 		"arn:aws:iam::123456789012:user/path/alice":          "arn:aws:iam::123456789012:user/path/alice",
 		"arn:aws:sts::123456789012:federated-user/role/app":  "",
 		"arn:aws:iam::123456789012:root":                     "",
@@ -57,6 +59,19 @@ func TestTheEndpointSaysWhichRegionsTokensAreTaken(t *testing.T) {
 	} {
 		if got := regionOf(host); got != region {
 			t.Errorf("%s: %q", host, got)
+		}
+	}
+}
+
+func TestEachPartitionHasItsSTS(t *testing.T) {
+	for region, want := range map[string]string{
+		"eu-west-1": "https://sts.eu-west-1.amazonaws.com", "cn-north-1": "https://sts.cn-north-1.amazonaws.com.cn", "eusc-de-east-1": "https://sts.eusc-de-east-1.amazonaws.eu",
+		"us-iso-east-1": "https://sts.us-iso-east-1.c2s.ic.gov", "us-isob-east-1": "https://sts.us-isob-east-1.sc2s.sgov.gov", "eu-isoe-west-1": "https://sts.eu-isoe-west-1.cloud.adc-e.uk",
+		"us-isof-south-1": "https://sts.us-isof-south-1.csp.hci.ic.gov", "us-gov-west-1": "https://sts.us-gov-west-1.amazonaws.com",
+	} {
+		got := stsOf(region)
+		if u, err := url.Parse(got); got != want || err != nil || regionOf(u.Hostname()) != region {
+			t.Errorf("%s: %s", region, got)
 		}
 	}
 }

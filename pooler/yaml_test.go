@@ -38,6 +38,20 @@ func TestAConfigurationFileSaysWhoReadsVerifiers(t *testing.T) {
 	}
 }
 
+// What looks like a variable and is none is taken as it stands, and so is a text behind a byte order mark.
+func TestAConfigurationFileIsTakenAsItStands(t *testing.T) {
+	for _, password := range []string{"pa$$word", "$", "${", "$lower", "a$PASSWORD", "{PASSWORD}", "$(x)", "${}", "${1}"} {
+		cfg, err := pooler.ParseConfig([]byte("\ufeff" + strings.Replace(sound, "wonderland", "'"+password+"'", 1)))
+		if err != nil || cfg.Users["alice"].Password != password {
+			t.Errorf("%s: %q, %v", password, cfg.Users["alice"].Password, err)
+		}
+	}
+	cfg, err := pooler.ParseConfig([]byte(strings.Replace(sound, "password: wonderland", "password_file: "+fileOf(t, "\ufeffpw\r\n"), 1)))
+	if err != nil || cfg.Users["alice"].Password != "pw" {
+		t.Errorf("from a file: %q, %v", cfg.Users["alice"].Password, err)
+	}
+}
+
 func TestAConfigurationFileSaysWhatIsSet(t *testing.T) {
 	cfg, err := pooler.ParseConfig([]byte(sound))
 	if err != nil {
@@ -57,6 +71,23 @@ func TestAConfigurationThatMakesNoSenseIsRefusedWithItsPlace(t *testing.T) {
 	for name, c := range map[string]struct{ change, to, want string }{
 		"an unknown key":           {"  pool_size: 7", "  pol_size: 7", "[7:5] this key is not known: did you mean pool_size?"},
 		"a number that is none":    {"pool_size: 7", "pool_size: many", "[7:16]"},
+		"a variable":               {"wonderland", "${PASSWORD}", "[12:15] variables of the environment are not put in"},
+		"a variable with default":  {"wonderland", "pre-${PASSWORD:-x}", "[12:15] variables of the environment"},
+		"a variable in a DSN":      {"s3same", "${DB_PASSWORD}", "[6:10] variables of the environment"},
+		"a variable in quotes":     {"wonderland", `"${PASSWORD}"`, "[12:15] variables of the environment"},
+		"a variable in a block":    {"wonderland", "|\n      ${PASSWORD}", "variables of the environment"},
+		"a shell's variable":       {"wonderland", "$PASSWORD", "[12:15] variables of the environment"},
+		"a variable for a key":     {"alice", "${USER}", "[11:3] variables of the environment"},
+		"a variable for a number":  {"pool_size: 7", "pool_size: ${SIZE}", "[7:16] variables of the environment"},
+		"UTF-16":                   {"\nlisteners", "\xff\xfelisteners", "UTF-16"},
+		"Latin-1":                  {"wonderland", "w\xf6nderland", "[12:16] it is not in UTF-8"},
+		"another mark":             {"wonderland", "*wonderland", "[12:16] it is no YAML here: a value that begins with * or &"},
+		"two documents":            {"users:", "---\nusers:", "a second document"},
+		"pgxpool's parameter":      {"example.com/app", "example.com/app?pool_max_conns=5", "dsn: parameter pool_max_conns is for pgx in an application, and not for a pooler: set pool_size"},
+		"pgx's parameter":          {"example.com/app", "example.com/app?default_query_exec_mode=exec", "parameter default_query_exec_mode is for pgx"},
+		"pgx's cache":              {"example.com/app", "example.com/app?statement_cache_capacity=5", "set max_prepared_statements"},
+		"pgx's other cache":        {"example.com/app", "example.com/app?description_cache_capacity=5", "parameter description_cache_capacity"},
+		"pgxpool's health":         {"example.com/app", "example.com/app?pool_health_check_period=5s", "pool_health_check_period"},
 		"no duration":              {"server_lifetime: 2h", "server_lifetime: long", "no duration"},
 		"a mistyped DSN":           {"postgres://app", "postgres:/app", "clusters.main.dsn"},
 		"a mode that is not there": {"127.0.0.1:6432", "127.0.0.1:6432\n    mode: query", "mode is not known"},

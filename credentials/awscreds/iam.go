@@ -166,7 +166,7 @@ func (i *IAM) exhausted(t credentials.Target) error {
 	}
 	return &Error{
 		Reason: TokenRefused, Op: fmt.Sprintf("log in to %s with a token for %s", t, to), Err: credentials.ErrExhausted,
-		Remedy: fmt.Sprintf(`in the database: GRANT rds_iam TO %q; in IAM, for this role: {"Effect":"Allow","Action":"rds-db:connect","Resource":"arn:aws:rds-db:%s:<account>:dbuser:<DbClusterResourceId>/%s"}; and IAM authentication must be on for the cluster`, to.User, orUnknown(rdsname.Region(to.Host)), to.User),
+		Remedy: fmt.Sprintf(`in the database: GRANT rds_iam TO %q; in IAM, for this role: {"Effect":"Allow","Action":"rds-db:connect","Resource":"arn:%s:rds-db:%s:<account>:dbuser:<DbClusterResourceId>/%s"}; and IAM authentication must be on for the cluster`, to.User, rdsname.PartitionOf(rdsname.Region(to.Host)).ID, orUnknown(rdsname.Region(to.Host)), to.User),
 	}
 }
 

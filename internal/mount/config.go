@@ -18,6 +18,10 @@ import (
 // its users is to see a type of this package.
 var ConfigOf func(driverConfig any) (Config, error)
 
+// PgxOnly returns an error for a *driver.Config with a parameter that pgx heeds in an application and a pooler has no use for. Package driver
+// puts it here too.
+var PgxOnly func(driverConfig any) error
+
 // Config says how sessions reach their servers, and how they go on when one is lost. Nothing has a default here: those
 // who read parameters know them.
 type Config struct {

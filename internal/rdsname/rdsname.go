@@ -42,21 +42,6 @@ func Parse(host string) Name {
 	return Name{Kind: kind, InstancePattern: "?." + id + "." + suffix}
 }
 
-// suffixOf is the part that all endpoints of a region share, from the region on: <region>.rds.amazonaws.com and, in
-// China, <region>.rds.amazonaws.com.cn or rds.<region>.amazonaws.com.cn. Two labels at least stand before it.
-func suffixOf(labels []string) string {
-	n := len(labels)
-	switch {
-	case n >= 6 && strings.Join(labels[n-3:], ".") == "rds.amazonaws.com":
-		return strings.Join(labels[n-4:], ".")
-	case n >= 7 && strings.Join(labels[n-4:], ".") == "rds.amazonaws.com.cn":
-		return strings.Join(labels[n-5:], ".")
-	case n >= 7 && strings.Join(labels[n-3:], ".") == "amazonaws.com.cn" && labels[n-5] == "rds":
-		return strings.Join(labels[n-5:], ".")
-	}
-	return ""
-}
-
 // proxied says whether the name is one of an RDS Proxy: <name>.proxy-<id>.<region>… for its own endpoint, and
 // <name>.endpoint.proxy-<id>.<region>… for one that was added to it.
 func proxied(labels []string) bool {
