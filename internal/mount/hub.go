@@ -49,6 +49,7 @@ type hub struct {
 	sentAt  time.Time
 	failed  error               // what the answer says so far
 	there   map[string]struct{} // channels that up listens on, or will have been told to
+	changed map[string]struct{} // those of which that may not be so
 	up      *backend.Upstream   // nil: there is none
 	stop    context.CancelCauseFunc
 	done    chan struct{} // closed when it does not run; nil: it does not
@@ -134,13 +135,23 @@ func (h *hub) listen(ctx context.Context, m *Conn, channels []string, instance s
 func (h *hub) ear(name string, m *Conn) {
 	if h.ears[name] == nil {
 		h.ears[name] = make(map[*Conn]bool)
+		h.changes(name)
 	}
 	h.ears[name][m] = false
+}
+
+// changes notes that the hub listens on a channel, or does not any more. mu is held.
+func (h *hub) changes(name string) {
+	if h.changed == nil {
+		h.changed = make(map[string]struct{})
+	}
+	h.changed[name] = struct{}{}
 }
 
 func (h *hub) drop(name string, m *Conn) {
 	if delete(h.ears[name], m); len(h.ears[name]) == 0 {
 		delete(h.ears, name)
+		h.changes(name)
 	}
 	if len(h.ears) == 0 {
 		h.useless = time.Now()
@@ -225,8 +236,12 @@ func (h *hub) open(m *Conn, channels []string) {
 func (h *hub) keep(m *Conn, channels []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	kept := make(map[string]bool, len(channels))
+	for _, name := range channels {
+		kept[name] = true
+	}
 	for name, who := range h.ears {
-		if _, ok := who[m]; ok && !slices.Contains(channels, name) {
+		if _, ok := who[m]; ok && !kept[name] {
 			h.drop(name, m)
 		}
 	}
@@ -357,7 +372,10 @@ func (h *hub) connect(ctx context.Context, ticket topology.Ticket, again bool) (
 			return nil, err
 		}
 		h.mu.Lock()
-		h.there = nil
+		h.there, h.changed = make(map[string]struct{}), make(map[string]struct{})
+		for name := range h.ears {
+			h.changed[name] = struct{}{}
+		}
 		listen := hubTag + "LISTEN " + h.own + ";" + h.difference()
 		h.mu.Unlock()
 		if _, err = up.Query(ctx, hubTag+"SET client_encoding TO "+session.Quote(h.encoding)+"; SET search_path TO pg_catalog"); err == nil {
@@ -389,20 +407,19 @@ const hubTag = "/* fairlead */ "
 // difference is SQL that has the upstream listen on what there is to be listened on, and nothing else. mu is held.
 func (h *hub) difference() string {
 	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(h.ears)) {
-		if _, ok := h.there[name]; !ok {
+	for _, name := range slices.Sorted(maps.Keys(h.changed)) {
+		_, wanted := h.ears[name]
+		_, there := h.there[name]
+		switch {
+		case wanted && !there:
 			b.WriteString("LISTEN " + session.QuoteIdentifier(name) + ";")
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(h.there)) {
-		if _, ok := h.ears[name]; !ok {
+			h.there[name] = struct{}{}
+		case there && !wanted:
 			b.WriteString("UNLISTEN " + session.QuoteIdentifier(name) + ";")
+			delete(h.there, name)
 		}
 	}
-	h.there = make(map[string]struct{}, len(h.ears))
-	for name := range h.ears {
-		h.there[name] = struct{}{}
-	}
+	clear(h.changed)
 	return b.String()
 }
 
@@ -459,6 +476,7 @@ func (h *hub) giveUp(err error, done chan struct{}) {
 		k.lost = true
 	}
 	clear(h.ears)
+	clear(h.changed)
 	clear(h.marks)
 	clear(h.senders)
 	h.stop(err)

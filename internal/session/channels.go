@@ -99,11 +99,12 @@ func (s *Session) Listens() bool { return len(s.settings.channels) > 0 }
 
 // Unrelayed are the channels whose notifications come from the session's own upstream, in their order.
 func (s *Session) Unrelayed() (names []string) {
-	for _, name := range sorted(s.settings.channels) {
-		if !s.settings.channels[name].relayed {
+	for name, c := range s.settings.channels {
+		if !c.relayed {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 

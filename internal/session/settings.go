@@ -23,7 +23,7 @@ type settings struct {
 	shared  bool
 	base    map[string]string // what its startup has set: RESET goes back to that
 	unsure  bool              // the upstream is not where the session's settings are
-	text    string            // restore's, unless stale
+	text    strings.Builder   // restore's, unless stale; what was written to it once stays as it is
 	stale   bool
 	meant   string // meaning's, of version meantAt - 1
 	meantAt uint64
@@ -43,15 +43,17 @@ type change struct {
 
 // restore is the SQL that brings a fresh upstream to the client's settings, empty when there is nothing to set.
 func (t *settings) restore() string {
-	if len(t.order) == 0 {
-		return ""
-	}
-	var b strings.Builder
+	n := 0
 	for _, name := range t.order {
-		b.WriteString(t.session[name])
-		b.WriteString(";\n")
+		n += len(t.session[name]) + len(";\n")
 	}
-	return b.String()
+	t.text.Reset() // not what it gave away
+	t.text.Grow(n)
+	for _, name := range t.order {
+		t.text.WriteString(t.session[name])
+		t.text.WriteString(";\n")
+	}
+	return t.text.String()
 }
 
 // commit makes what the transaction set the session's own.
@@ -59,8 +61,13 @@ func (t *settings) commit() {
 	if len(t.pending) == 0 {
 		return
 	}
-	t.version++
-	relayed := t.relayedNow()
+	var relayed []string
+	for _, c := range t.pending {
+		if c.listening > listen || c.op == sqltext.OpDiscardAll {
+			relayed = t.relayedNow()
+			break
+		}
+	}
 	for _, c := range t.pending {
 		if c.savepoint != "" || c.local {
 			continue
@@ -69,9 +76,11 @@ func (t *settings) commit() {
 			t.applyChannel(c)
 			continue
 		}
-		t.stale = true
+		c.undone(t) // it stands elsewhere among the others now
 		switch c.op {
 		case sqltext.OpResetAll, sqltext.OpDiscardAll:
+			t.stale = true
+			t.version++
 			// RESET ALL leaves role and session authorization alone; DISCARD ALL does not.
 			maps.DeleteFunc(t.session, func(name, _ string) bool {
 				return c.op == sqltext.OpDiscardAll || name != "role" && name != "session_authorization"
@@ -113,6 +122,8 @@ func (t *settings) reset(name string) {
 		t.unsure = true
 		return
 	}
+	t.stale = true
+	t.means(name)
 	delete(t.session, name)
 	t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
 }
@@ -120,19 +131,24 @@ func (t *settings) reset(name string) {
 // wanted is restore, which is put together once for each change.
 func (t *settings) wanted() string {
 	if t.stale {
-		t.text, t.stale = t.restore(), false
+		t.restore()
+		t.stale = false
 	}
-	return t.text
+	return t.text.String()
 }
 
 func (t *settings) set(name, sql string) {
-	t.stale = true
-	t.version++
+	t.means(name)
 	if t.session == nil {
 		t.session = make(map[string]string)
 	}
 	if _, ok := t.session[name]; ok {
+		t.stale = true
 		t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
+	}
+	if !t.stale { // what was there before stays, in the texts that were given away too
+		t.text.WriteString(sql)
+		t.text.WriteString(";\n")
 	}
 	t.session[name] = sql
 	t.order = append(t.order, name)
@@ -140,16 +156,30 @@ func (t *settings) set(name, sql string) {
 
 // rollback forgets what the transaction set.
 func (t *settings) rollback() {
-	if len(t.pending) > 0 {
-		t.version++
-		t.pending = t.pending[:0]
+	for i := range t.pending {
+		t.pending[i].undone(t)
 	}
+	t.pending = t.pending[:0]
 }
 
 // change notes a SET that is not committed yet.
 func (t *settings) change(c change) {
-	t.version++
+	c.undone(t)
 	t.pending = append(t.pending, c)
+}
+
+// means notes that a setting has changed: texts that depend on it mean something else.
+func (t *settings) means(name string) {
+	if !meaningless[name] && !strings.Contains(name, ".") {
+		t.version++
+	}
+}
+
+// undone is means for a change.
+func (c *change) undone(t *settings) {
+	if c.savepoint == "" && c.listening == 0 {
+		t.means(c.name)
+	}
 }
 
 // release forgets a savepoint, and those behind it: what was set since belongs to what is around them.
@@ -171,12 +201,12 @@ func (t *settings) release(name string) {
 
 // rollbackTo forgets what was set after the savepoint of that name.
 func (t *settings) rollbackTo(name string) {
-	t.version++
 	for i := len(t.pending) - 1; i >= 0; i-- {
 		if t.pending[i].savepoint == name {
 			t.pending = t.pending[:i+1]
 			return
 		}
+		t.pending[i].undone(t)
 	}
 }
 
