@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/fairlead-go/fairlead/internal/misspelt"
 )
 
 // scheme is what begins a URL, and what is taken for one.
@@ -18,20 +20,20 @@ var dsnInValue = regexp.MustCompile(`(?i)^["']?(jdbc:)?(postgres|postgresql|pgx5
 // keyword is what the name of a parameter may be.
 var keyword = regexp.MustCompile(`^[A-Za-z0-9_.]+$`)
 
-// trimDSN takes away what files, variables and copies leave around a DSN. Neither form begins with blanks or a byte order mark, and a URL does not
-// end in a blank; the last value of keyword/value pairs may, behind a backslash.
+// trimDSN takes away what files, variables and copies leave around a DSN. Neither form begins with a byte order mark, and no URL with a blank or ends in
+// one; the last value of keyword/value pairs may, behind a backslash.
 func trimDSN(dsn string) string {
 	blank := func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r == '\u200b' }
-	dsn = strings.TrimLeftFunc(dsn, blank)
-	if isURL(dsn) {
-		dsn = strings.TrimRightFunc(dsn, blank)
+	if url := strings.TrimFunc(dsn, blank); isURL(url) {
+		return url
 	}
-	return dsn
+	return strings.TrimLeftFunc(dsn, func(r rune) bool { return r > unicode.MaxASCII && blank(r) })
 }
 
 // checkForm rejects what is in neither of the two forms of a DSN, and would be read as keyword/value pairs. No part of it but its scheme is in the
 // error: anything may be the password.
 func checkForm(dsn string) error {
+	dsn = strings.TrimLeft(dsn, space)
 	if isURL(dsn) || dsn == "" {
 		return nil
 	}
@@ -62,10 +64,14 @@ func checkForm(dsn string) error {
 	return errors.New("fairlead: DSN: it is neither a URL, which begins with postgres://, nor made of pairs keyword=value")
 }
 
-// checkKeyword rejects the name of a parameter that no server has. The name is not in the error: it may be a part of a password.
+// checkKeyword rejects the name of a parameter that no server has. The name is in the error only if it is nearly one of ours: it may be a part of a
+// password.
 func checkKeyword(key, where string) error {
 	if keyword.MatchString(key) {
 		return nil
+	}
+	if name := misspelt.Nearest(key, namesOf(func(p *param) string { return p.name })); name != "" && keyword.MatchString(strings.ReplaceAll(key, "-", "")) {
+		return fmt.Errorf("fairlead: unknown parameter %q: did you mean %s?", key, name)
 	}
 	return fmt.Errorf("fairlead: DSN: the keyword of %s has other characters than letters, digits, _ and .: check the quotation of the values before it, and that the DSN is a URL that begins with postgres:// or pairs keyword=value", where)
 }
