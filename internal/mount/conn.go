@@ -401,16 +401,16 @@ func (m *Conn) Close() error {
 		m.hub = nil
 	}
 	busy := m.s.Busy() || m.s.Status() != wire.StatusIdle
-	departing := m.departing()
 	switch {
-	case m.up == nil || departing:
-	case busy || m.s.Pins() != "":
-		if departing = m.depart(); !departing {
-			m.part(m.up, busy)
+	case m.up == nil || m.departing():
+	case busy:
+		if !m.depart() {
+			m.part(m.up, true)
 		}
 	default:
 		m.partIdle()
 	}
+	departing := m.departing() // then that ends what is left of it
 	m.tell()
 	m.mu.Unlock()
 	if !departing {

@@ -90,7 +90,7 @@ func (m *Conn) lose(cause error) {
 	}
 	m.drop(cause)
 	m.ticket = 0
-	if u.Killed() == nil {
+	if u.Killed() == nil && !m.departing() {
 		m.ticket = m.pool.login.Cluster.Suspect(u.Instance.ID, cause)
 	}
 }
