@@ -157,7 +157,7 @@ func (m *Conn) Read(p []byte) (int, error) {
 			if err := m.wait(reads); err != nil {
 				return 0, err
 			}
-		case m.given && m.up != nil && !m.s.Busy() && !m.s.Waits():
+		case m.given && (m.up == nil || !m.s.Busy() && !m.s.Waits()):
 			m.terminate() // the client said so while it was owed something, and the server may know
 		case !m.ready:
 			// Nothing that the upstream sends is for the client before its startup message.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -51,8 +50,8 @@ func (m *Conn) prepare(missing []*session.Statement) error {
 // savepoint is the name of what keeps a transaction from a statement that the server refuses to prepare.
 const savepoint = "fairlead_prepare"
 
-// prepareAll makes statements on an upstream, each in a segment of its own, and compares what the server says of them
-// with what the client was told. It returns those that are there; one that the server refuses is left out: using it will say
+// prepareAll makes statements on an upstream, each in a segment of its own, and notes what the server says of them, which is compared
+// with what the client was told when they are used. It returns those that are there; one that the server refuses is left out: using it will say
 // so. In a transaction block, where status is T, such a refusal undoes nothing.
 func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.Statement, status byte) ([]*session.Statement, error) {
 	if len(list) == 0 {
@@ -78,7 +77,6 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 	}
 	i, sum, failed := 0, uint64(0), false
 	var made []*session.Statement
-	var changed []string
 	var broken *wire.Error
 	err := up.Exchange(ctx, f.msgs, func(kind byte, msg []byte) bool {
 		st := f.of[i]
@@ -91,8 +89,8 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 		case wire.ParameterDescription:
 			sum = session.DescriptionSum(0, msg)
 		case wire.RowDescription, wire.NoData:
-			if st != nil && st.Description() != 0 && session.DescriptionSum(sum, msg) != st.Description() {
-				changed = append(changed, st.Given())
+			if st != nil {
+				st.Found(session.DescriptionSum(sum, msg), session.RowsSum(msg))
 			}
 		case wire.ReadyForQuery:
 			if st != nil && !failed {
@@ -109,13 +107,6 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 		return nil, &refusal{session.Problem{
 			Code: broken.Code, Message: broken.Message,
 			Detail: "fairlead: the server said so when the session's prepared statements were prepared again", Hint: "Nothing was run. Run it again.",
-		}}
-	case len(changed) > 0:
-		return nil, &refusal{session.Problem{
-			Code: "0A000", Message: "cached plan must not change result type",
-			Detail: "fairlead: prepared again on another server connection, " + strings.Join(changed, ", ") + " has another result than the client was given a description of",
-			Hint:   "Prepare the statement again.",
-			File:   "plancache.c", Routine: "RevalidateCachedQuery", // asyncpg, JDBC, r2dbc and ActiveRecord do, if they read this
 		}}
 	}
 	return made, nil

@@ -52,5 +52,5 @@ func encodeNonsense(kind byte) []byte {
 
 // barred reports whether a message is the server's refusal of what was barred, or of what stands for a malformed message.
 func (s *Session) barred(kind byte, msg []byte) bool {
-	return kind == wire.ErrorResponse && s.Busy() && s.queue[s.head].flags&(flagBarred|flagMalformed) != 0 && !wire.ParseError(wire.Body(msg)).Fatal()
+	return kind == wire.ErrorResponse && s.Busy() && s.queue[s.head].flags&(flagBarred|flagMalformed|flagChanged) != 0 && !wire.ParseError(wire.Body(msg)).Fatal()
 }

@@ -191,6 +191,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		if s.follow() {
 			s.binding(msg)
 		}
+		if s.barChanged(w, at, msg, &o) {
+			break
+		}
 		if s.memory != nil && !s.skipping {
 			s.shareName(w, at, start, msg)
 		}
@@ -210,6 +213,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 		s.noteCall()
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
+		if s.barChanged(w, at, msg, &o) {
+			break
+		}
 		if s.memory != nil && !s.skipping {
 			s.shareName(w, at, start, msg)
 		}

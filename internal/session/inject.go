@@ -49,6 +49,9 @@ const (
 	// flagMalformed: the server was given what stands for a malformed message, and its error is answered with the fault that the op's
 	// commands are.
 	flagMalformed
+	// flagChanged: the server was asked for a statement that it does not have, since the one that it has has another result than the
+	// client knows; its error is answered with errChanged.
+	flagChanged
 )
 
 // injected is what an upstream has of the injected statement.

@@ -95,9 +95,12 @@ func (s *Session) refuseStart(p []byte, size int, f wire.Fault, out *Out) {
 }
 
 // refusal is what a client is told in the place of the server's error about what stands for its message.
-func (o *op) refusal() Problem {
-	if o.flags&flagMalformed != 0 {
+func (s *Session) refusal() Problem {
+	switch o := s.queue[s.head]; {
+	case o.flags&flagMalformed != 0:
 		return Problem{Code: codeProtocol, Message: wire.Fault(o.commands).String()}
+	case o.flags&flagChanged != 0:
+		return errChanged(s.message(o))
 	}
 	return errNoBlocks
 }

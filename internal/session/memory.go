@@ -33,6 +33,8 @@ type Memory struct {
 // kept is a prepared statement of an upstream's.
 type kept struct {
 	description uint64 // 0: not known
+	rows        uint64 // of its RowDescription alone; 0: not known
+	refused     uint64 // what a session knows of it that has had it prepared again in vain; see Statement.known
 	outdated    bool   // it does not mean any more what it meant
 	used        uint64 // by the memory's clock
 }
@@ -103,9 +105,10 @@ func (m *Memory) has(name string) bool {
 // forget says that a statement was closed.
 func (m *Memory) forget(name string) { delete(m.statements, name) }
 
-func (m *Memory) put(name string, description uint64) {
+func (m *Memory) put(name string, k kept) {
 	m.clock++
-	m.statements[name] = &kept{description: description, used: m.clock}
+	k.used = m.clock
+	m.statements[name] = &k
 }
 
 // dropStatements is DEALLOCATE ALL.

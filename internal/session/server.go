@@ -94,7 +94,7 @@ func (s *Session) Server(b []byte) View {
 		if s.barred(kind, msg) {
 			s.digest(b[run:i])
 			s.canonical(kind, msg)
-			refusal := s.queue[s.head].refusal()
+			refusal := s.refusal()
 			_ = s.take(kind, msg) // it is an error like any other
 			s.out = append(s.out, b[:i]...)
 			s.emitProblem(refusal)
@@ -355,8 +355,10 @@ func (s *Session) take(kind byte, msg []byte) Event {
 	case wire.RowDescription, wire.NoData:
 		if head == wire.Describe {
 			if d := s.statements.describe; d != 0 {
-				s.described(s.queue[s.head], DescriptionSum(d, msg))
+				s.described(s.queue[s.head], DescriptionSum(d, msg), msg)
 				s.statements.describe = 0
+			} else if s.statements.undescribed > 0 {
+				s.describedPortal(msg)
 			}
 			s.pop()
 		}
@@ -386,7 +388,7 @@ func (s *Session) take(kind byte, msg []byte) Event {
 			return ReadOnly
 		}
 		s.acceptReadOnly = false
-		if s.memory != nil && (head == opParse && !s.sharesNext() || (head == wire.Bind || head == wire.Describe) && e.Code == "26000") {
+		if s.memory != nil && (head == opParse && !s.sharesNext() || (head == wire.Bind || head == wire.Describe) && e.Code == "26000" && s.queue[s.head].flags&flagChanged == 0) {
 			s.memory.ended = true // a statement is not there that was
 		}
 		if s.memory != nil && (head == wire.Bind || head == wire.Describe) && e.Code == "0A000" {

@@ -513,7 +513,7 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 		if m.own[st.name] == s.id {
 			return nil
 		}
-		return &Statement{Parse: st.Parse, name: st.name, description: st.description}
+		return &Statement{Parse: st.Parse, name: st.name, description: st.description, rows: st.rows}
 	case st.Parse == nil:
 		if m.own[st.name] == s.id {
 			return nil
@@ -522,10 +522,10 @@ func (s *Session) lacking(name []byte, unit uint64) *Statement {
 	}
 	shared := s.sharedOf(st)
 	there := m.has(shared)
-	if there && !m.statements[shared].outdated && (st.description == 0 || m.statements[shared].description == st.description) {
+	if there && m.statements[shared].serves(st) {
 		return nil
 	}
-	return &Statement{Parse: renamed(st.Parse, shared), name: shared, given: st.name, description: st.description, common: true, Replace: there}
+	return &Statement{Parse: renamed(st.Parse, shared), name: shared, description: st.description, rows: st.rows, common: true, Replace: there}
 }
 
 // ownMentions are words of what names prepared statements in SQL.
@@ -568,10 +568,16 @@ func (s *Session) remember(st *Statement) {
 	switch {
 	case st.name == "":
 		m.unnamed, m.unnamedSeq = s.id, s.statements.unnamedSeq
+		s.statements.unnamedChanged = st.changed()
+		m.ended = m.ended || st.changed()
 	case st.common:
-		m.put(st.name, st.description)
+		m.put(st.name, st.kept())
 	default:
 		m.own[st.name] = s.id
+		if cur := s.statements.named[st.name]; cur != nil && st.changed() {
+			cur.changedAt, s.statements.changed = s.statements.upstream, true
+			m.ended = true
+		}
 	}
 }
 
@@ -597,7 +603,7 @@ func (s *Session) prepared(name []byte) {
 func (s *Session) parsedShared() string {
 	shared := s.arrived()
 	if shared != "" {
-		s.memory.put(shared, 0)
+		s.memory.put(shared, kept{})
 	}
 	return shared
 }
@@ -626,12 +632,15 @@ func (s *Session) outdated(msg []byte) {
 }
 
 // describedShared notes what the server says of a statement, for all sessions.
-func (s *Session) describedShared(st *Statement, sum uint64) {
+func (s *Session) describedShared(st *Statement, sum uint64, rows []byte) {
 	if s.memory == nil || st.Parse == nil {
 		return
 	}
 	if k := s.memory.statements[s.sharedOf(st)]; k != nil {
-		k.description = sum
+		k.rows = RowsSum(rows)
+		if sum != 0 {
+			k.description = sum
+		}
 	}
 }
 

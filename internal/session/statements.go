@@ -27,6 +27,10 @@ type Statement struct {
 	name        string
 	given       string // the client's name for it, where name is one that sessions share
 	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
+	rows        uint64 // of the RowDescription that it was given of a portal, as RowsSum has it; 0: none
+	found       uint64 // description and rows as the upstream has them on which it was prepared again; 0: not known
+	foundRows   uint64
+	changedAt   uint64 // generation of the upstream on which these are others than the client's; 0: none
 	upstream    uint64 // generation of the upstream that has it
 	unit        uint64 // unit in which it was made
 	mentions    sqltext.StateMask
@@ -38,17 +42,6 @@ type Statement struct {
 
 // Name is the name that the client gave it; empty for the unnamed statement.
 func (st *Statement) Name() string { return st.name }
-
-// Given is the name under which its client knows it, for an error.
-func (st *Statement) Given() string {
-	switch {
-	case st.common:
-		return QuoteIdentifier(st.given)
-	case st.name == "":
-		return "the unnamed statement"
-	}
-	return QuoteIdentifier(st.name)
-}
 
 // Description is the digest of the description that the client was given, 0 when it never asked for one.
 func (st *Statement) Description() uint64 { return st.description }
@@ -97,6 +90,10 @@ type statements struct {
 	unit       uint64
 	mentioning int // named ones whose text mentions any state
 
+	undescribed    int  // named ones of whose result the client was not given a description
+	changed        bool // some may have another result on the current upstream
+	unnamedChanged bool // the unnamed one has
+
 	closed   bool                  // one that stood before this unit is gone: the unit's beginning cannot be restored
 	gone     map[string]*Statement // those that were there when the unit began, and are not what their names stand for any more
 	describe uint64
@@ -114,6 +111,7 @@ func (t *statements) endUnit() {
 func (t *statements) moved() {
 	t.upstream++
 	t.missing = len(t.named)
+	t.changed, t.unnamedChanged = false, false
 }
 
 func (t *statements) put(st *Statement) {
@@ -126,6 +124,9 @@ func (t *statements) put(st *Statement) {
 	}
 	if st.mentions != 0 {
 		t.mentioning++
+	}
+	if st.undescribed() {
+		t.undescribed++
 	}
 	st.upstream, st.unit = t.upstream, t.unit
 	t.named[st.name] = st
@@ -171,6 +172,9 @@ func (t *statements) forget(st *Statement) {
 	if st.mentions != 0 {
 		t.mentioning--
 	}
+	if st.undescribed() {
+		t.undescribed--
+	}
 }
 
 func (t *statements) dropAll() {
@@ -193,6 +197,7 @@ func (s *Session) parsed(o op) {
 			s.prepared([]byte(st.name))
 		default:
 			t.unnamed, t.unnamedD, t.unnamedAt, t.unnamedUnit = st.Parse, 0, t.upstream, t.unit
+			t.unnamedChanged = false
 			t.unnamedSeq++
 			s.prepared(nil)
 		}
@@ -210,7 +215,7 @@ func (s *Session) parsed(o op) {
 		}
 		t.unnamedUnit = t.unit
 		t.unnamed = append(t.unnamed[:0], msg...)
-		t.unnamedD, t.unnamedAt = 0, t.upstream
+		t.unnamedD, t.unnamedAt, t.unnamedChanged = 0, t.upstream, false
 		t.unnamedSeq++
 		s.prepared(nil)
 		return
@@ -240,8 +245,8 @@ func (s *Session) closed(o op) {
 	}
 }
 
-// described is a Describe of which the server's whole answer is known.
-func (s *Session) described(o op, sum uint64) {
+// described is a Describe of a statement of which the server's whole answer is known.
+func (s *Session) described(o op, sum uint64, rows []byte) {
 	msg := s.message(o)
 	if msg == nil || msg[wire.HeaderLen] != 'S' {
 		return
@@ -253,8 +258,11 @@ func (s *Session) described(o op, sum uint64) {
 		s.statements.unnamedD = sum
 	default:
 		if st := s.statements.named[string(name)]; st != nil {
+			if st.undescribed() {
+				s.statements.undescribed--
+			}
 			st.description = sum
-			s.describedShared(st, sum)
+			s.describedShared(st, sum, rows)
 		}
 	}
 }
@@ -479,12 +487,15 @@ func (s *Session) restored(st *Statement) {
 		return
 	}
 	if st.name == "" {
-		t.unnamedAt = t.upstream
+		t.unnamedAt, t.unnamedChanged = t.upstream, st.changed()
 		return
 	}
 	if cur := t.named[st.name]; cur == st && st.upstream != t.upstream {
 		st.upstream = t.upstream
 		t.missing--
+		if st.changed() {
+			st.changedAt, t.changed = t.upstream, true
+		}
 	}
 }
 
