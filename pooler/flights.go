@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -11,6 +12,7 @@ import (
 // flights finds something out once however many want to know it. Whoever gives up waiting does not take it from the others.
 type flights[V any] struct {
 	group  singleflight.Group
+	limit  time.Duration // of each; set before the first
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	flying sync.WaitGroup
@@ -20,17 +22,17 @@ type flights[V any] struct {
 var errLoginsOver = errors.New("the configuration has changed, or the pooler shuts down")
 
 func newFlights[V any]() *flights[V] {
-	f := new(flights[V])
+	f := &flights[V]{limit: DefaultLoginTimeout}
 	f.ctx, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }
 
-// do has find run, for no longer than DefaultLoginTimeout, or waits for one that runs already. That the end of ctx came first is an
+// do has find run, for no longer than limit, or waits for one that runs already. That the end of ctx came first is an
 // *uncheckedError.
 func (f *flights[V]) do(ctx context.Context, key string, find func(context.Context) (V, error)) (v V, err error) {
 	f.flying.Add(1)
 	result := f.group.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(f.ctx, DefaultLoginTimeout)
+		ctx, cancel := context.WithTimeout(f.ctx, f.limit)
 		defer cancel()
 		return find(ctx)
 	})

@@ -63,6 +63,34 @@ func TestAClientsLoginWaitsForAServerThatIsNotReady(t *testing.T) {
 	}
 }
 
+func TestALoginWaitsForTheDatabaseThatHasThePasswords(t *testing.T) {
+	a, dsn := late(t, latestart.Refused)
+	role(t, "late_user", "password 'pw' in role app")
+	ready := withAuthQuery(t, pooler.DefaultAuthQuery)
+	_, addr := start(t, shared, dsn, func(c *pooler.Config) {
+		ready(c)
+		reader, err := driver.ParseConfig(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader.Conn.User, reader.Conn.Password = "auth_reader", "reader"
+		c.Clusters["main"].AuthDatabase, c.Clusters["main"].VerifyClean = reader, pooler.VerifyOff
+		c.LoginTimeout = time.Minute
+	})
+	result := make(chan error, 1)
+	go func() { result <- loginAs(t, addr, "late_user", "pw", "sslmode=disable") }()
+	select {
+	case err := <-result:
+		t.Errorf("before the server was ready: %v", err)
+		return
+	case <-time.After(12 * time.Second):
+	}
+	a.Ready()
+	if err := <-result; err != nil {
+		t.Errorf("once the server was ready: %v", err)
+	}
+}
+
 func TestAClientsLoginWaitsNoLongerThanForAConnection(t *testing.T) {
 	for how, want := range map[latestart.Unready][2]string{
 		latestart.Refused: {"08001", "nothing listens there"},

@@ -85,6 +85,7 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 	}
 	for name, k := range cfg.Clusters {
 		l.tokens[name] = newTokens(k.Database.Conn, l.key)
+		l.tokens[name].flights.limit = max(DefaultLoginTimeout, cfg.LoginTimeout) // the database may have to be waited for
 		if len(k.IAMRoles) > 0 {
 			l.roles[name] = newRoles(k, l.key, log.With("cluster", name))
 		}
@@ -94,6 +95,7 @@ func (l *logins) open(cfg *Config, log *slog.Logger) (err error) {
 		if l.queries[name], err = newAuthQuery(k, l.salt, log.With("cluster", name)); err != nil {
 			return fmt.Errorf("pooler: cluster %s: auth_query: %w", name, err)
 		}
+		l.queries[name].flights.limit = l.tokens[name].flights.limit
 	}
 	return nil
 }
