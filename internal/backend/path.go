@@ -24,6 +24,8 @@ const (
 	// pathAfter is how many ticks work may be unanswered until its path is looked at, and how long two looks must agree that are to
 	// decide without TCP.
 	pathAfter = 6
+	// pathPartly is the same where a part of the answer has come: the rest may be late.
+	pathPartly = 40
 	// pathSlow is the first pause, in ticks, between two looks at a server process that works, and pathSlowest the longest.
 	pathSlow, pathSlowest = 20, 40
 	// pathRate is how many bytes a tick a connection is expected to carry at least: so much longer a large statement may be on its way.
@@ -52,6 +54,8 @@ type look struct {
 	known       bool   // the instance tells of its server processes
 	missing     bool   // there is no such process
 	idle        bool   // it waits for its client
+	stuck       bool   // it has an answer, which its client does not take
+	took        time.Duration
 	change      string // when it last changed its state, in the server's words
 }
 
@@ -173,6 +177,7 @@ func (x *examiner) examine(ctx context.Context, group []*Upstream) {
 	if kept {
 		patience = pathAgain
 	}
+	begun := time.Now()
 	looks, err := x.ask(ctx, in, group, patience)
 	if err != nil && kept {
 		looks, err = x.ask(ctx, in, group, pathAsk)
@@ -181,6 +186,7 @@ func (x *examiner) examine(ctx context.Context, group []*Upstream) {
 		return
 	}
 	for i, u := range group {
+		looks[i].took = time.Since(begun)
 		if why := x.registry.judge(u, looks[i]); why != nil {
 			u.Kill(why)
 			x.registry.doubtAll(in.ID)
@@ -204,19 +210,40 @@ func (r *Registry) judge(u *Upstream, now look) error {
 		return fmt.Errorf("%w: %s answers others, and does not acknowledge what was sent over this connection", ErrPath, u.Instance.ID)
 	case tcp.unacknowledged > 0 || now.reading == 0 || !now.known:
 		return nil
-	case !now.idle && !now.missing:
+	case !now.idle && !now.missing && !now.stuck:
+		p.seen = look{}
 		p.gap = min(max(pathSlow, 2*p.gap), pathSlowest)
 		p.next = now.at + p.gap
 		return nil
-	case p.seen.reading != now.reading || p.seen.idle != now.idle || p.seen.missing != now.missing || p.seen.change != now.change:
+	case !p.seen.agrees(now):
 		p.seen = now
 		return nil
-	case now.at-p.seen.at < pathAfter-1 || now.at-u.heard < pathAfter+uint32(min((u.sent.Load()-u.sentBefore)/pathRate, 1<<20)):
+	case now.at-p.seen.at < u.patience(p.seen, now):
 		return nil
 	case now.missing:
 		return fmt.Errorf("%w: %s answers others, and its process %d is gone", ErrPath, u.Instance.ID, u.PID)
+	case now.stuck:
+		return fmt.Errorf("%w: %s answers others, and what its process %d has sent does not come", ErrPath, u.Instance.ID, u.PID)
 	}
 	return fmt.Errorf("%w: %s answers others, and its process %d has nothing to do", ErrPath, u.Instance.ID, u.PID)
+}
+
+// agrees reports whether nothing has changed between two looks, and somebody has waited all the time.
+func (l look) agrees(with look) bool {
+	return l.reading != 0 && l.reading == with.reading && l.idle == with.idle && l.stuck == with.stuck && l.missing == with.missing && l.change == with.change
+}
+
+// patience is how many ticks two looks must be apart to decide: more of them where a part of the answer has come, where the instance is
+// slow or far away, and where much was sent that may be on its way. The owner's lock is held.
+func (u *Upstream) patience(looks ...look) uint32 {
+	ticks := uint32(pathAfter - 1)
+	if u.heard != u.begun || looks[0].stuck {
+		ticks = pathPartly
+	}
+	for _, l := range looks {
+		ticks = max(ticks, uint32(2*l.took/pulse))
+	}
+	return ticks + uint32(min((u.sent.Load()-u.sentBefore)/pathRate, 1<<20))
 }
 
 // doubtAll marks the upstreams to an instance that were silent while the path of another was found dead.
@@ -269,7 +296,7 @@ func (x *examiner) ask(ctx context.Context, in topology.Instance, group []*Upstr
 	for i, u := range group {
 		switch p, ok := found[u.PID]; {
 		case ok && p.serves(u):
-			looks[i] = look{known: p.state != "" && p.change != "", idle: p.idle(), change: p.change}
+			looks[i] = look{known: p.state != "" && p.change != "", idle: p.idle(), stuck: p.stuck(), change: p.change}
 		default:
 			looks[i] = look{known: known && x.genuine, missing: true}
 		}

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ func processes(group []*Upstream) string {
 	for i, u := range group {
 		pids[i] = strconv.FormatUint(uint64(u.PID), 10)
 	}
-	return `select pid, state, state_change, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() operator(pg_catalog.-) backend_start)` +
+	return `select pid, state, state_change, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() operator(pg_catalog.-) backend_start), wait_event` +
 		` from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) any ('{` + strings.Join(pids, ",") + `}')` +
 		` and usename operator(pg_catalog.=) session_user and datname operator(pg_catalog.=) pg_catalog.current_database()`
 }
@@ -21,11 +20,12 @@ func processes(group []*Upstream) string {
 // process is what a server says of one of its processes.
 type process struct {
 	state, change string // empty when it does not tell
+	waits         string // what it waits for
 	age           time.Duration
 }
 
 func readProcess(row [][]byte) (pid uint32, p process, ok bool) {
-	if len(row) != 4 {
+	if len(row) != 5 {
 		return 0, p, false
 	}
 	n, err := strconv.ParseUint(string(row[0]), 10, 32)
@@ -33,7 +33,7 @@ func readProcess(row [][]byte) (pid uint32, p process, ok bool) {
 	if err != nil || ageErr != nil {
 		return 0, p, false
 	}
-	return uint32(n), process{string(row[1]), string(row[2]), time.Duration(age * float64(time.Second))}, true
+	return uint32(n), process{string(row[1]), string(row[2]), string(row[4]), time.Duration(age * float64(time.Second))}, true
 }
 
 // serves reports whether it is the upstream's: a number that was given out again belongs to a process that is younger than the
@@ -52,5 +52,5 @@ func (p process) idle() bool {
 	return false
 }
 
-// String is for logs.
-func (p process) String() string { return fmt.Sprintf("%s since %s", p.state, p.change) }
+// stuck reports whether the process has more to send than its client takes.
+func (p process) stuck() bool { return p.state == "active" && p.waits == "ClientWrite" }

@@ -38,7 +38,8 @@ type Upstream struct {
 	heard   uint32      // tick at which the server was last heard of, or the work began
 	looked  uint32      // tick at which the socket was last looked into
 	path    path        // what is known of the path while work is unanswered
-	// sentBefore is what had been sent when the work began.
+	begun   uint32      // tick at which the work in flight began
+	// sentBefore is what had been sent then.
 	sentBefore int64
 
 	doubt atomic.Bool // see Doubtful
@@ -108,7 +109,8 @@ func (u *Upstream) Own(owner sync.Locker) {
 // Begin says that work is in flight; the pulse watches it from here on.
 func (u *Upstream) Begin() {
 	if !u.waiting {
-		u.waiting, u.heard, u.sentBefore = true, u.registry.tick.Load(), u.sent.Load()
+		now := u.registry.tick.Load()
+		u.waiting, u.heard, u.begun, u.sentBefore = true, now, now, u.sent.Load()
 		if u.registry.asleep.Load() {
 			u.registry.wake()
 		}

@@ -316,6 +316,15 @@ func (h *hub) tidy(now time.Time) {
 	}
 }
 
+// recheck has the hub ask its server for nothing, so that it finds out whether that is there.
+func (h *hub) recheck() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.up != nil && len(h.sent) == 0 {
+		h.wish(wish{moot: true, do: func(error) {}})
+	}
+}
+
 // end closes the hub and waits for its goroutines.
 func (h *hub) end() {
 	h.mu.Lock()

@@ -439,9 +439,13 @@ func (l *lender) wants() bool {
 	return len(l.idle) < l.cfg().MinIdle && l.another()
 }
 
-// Recheck has each idle upstream asked whether it is there before it is used again.
+// Recheck has each idle upstream asked whether it is there before it is used again, and those that notifications are waited for
+// from at once.
 func (p *Pool) Recheck() {
 	l := p.lender
+	for _, h := range l.allHubs() {
+		h.recheck()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, x := range l.idle {

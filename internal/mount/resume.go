@@ -88,6 +88,9 @@ func (m *Conn) lose(cause error) {
 	if u == nil {
 		return
 	}
+	if log := m.pool.cfg.Logger; log != nil && errors.Is(cause, backend.ErrPath) {
+		log.Info("a connection is given up, whose instance is well", "cluster", m.pool.cfg.Name, "session", m.id, "error", cause)
+	}
 	m.drop(cause)
 	m.ticket = 0
 	if u.Killed() == nil && !m.departing() {

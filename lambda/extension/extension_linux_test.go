@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/fakelambda"
+	"github.com/fairlead-go/fairlead/rdstest/front"
 )
 
 func TestFiftyInvocationsShareAConnection(t *testing.T) {
@@ -70,6 +71,20 @@ func TestAFreezeInWhichTheServerEndsConnectionsIsNotSeen(t *testing.T) {
 				t.Error("the processes were started anew")
 			}
 		})
+	}
+}
+
+func TestAFreezeInWhichThePathIsForgottenIsNotSeen(t *testing.T) {
+	s := start(t, shared, inGo, fakelambda.Config{Env: []string{"FAIRLEAD_FREEZE=keep"}})
+	first := ask(t, s, deed{ID: "forgotten-1"})
+	must(t, s.Freeze(testContext(t)))
+	time.Sleep(4 * time.Second) // what the extension takes for a freeze
+	shared.Writer().Front().Forget(front.Swallow)
+	must(t, s.Thaw())
+	begun := time.Now()
+	second := ask(t, s, deed{ID: "forgotten-2"})
+	if took := time.Since(begun); second.PID == first.PID || second.Count != first.Count+1 || took > 10*time.Second {
+		t.Errorf("after %v: %+v, and %+v before", took, second, first)
 	}
 }
 
