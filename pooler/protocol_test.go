@@ -55,7 +55,7 @@ func TestStartupParametersAreTheSessions(t *testing.T) {
 	if got := value(t, a, "select current_setting('work_mem')"); got != "7MB" {
 		t.Errorf("RESET ALL went back to %s", got)
 	}
-	for query, want := range map[string]string{"&work_mem=much": "22023", "&options=-x": "22023", "&replication=database": "0A000", "&no_such=1": "22023"} {
+	for query, want := range map[string]string{"&work_mem=much": "22023", "&options=-x": "42601", "&replication=database": "0A000", "&no_such=1": "42704"} {
 		if _, err := pgx.Connect(testContext(t), base+query); code(err) != want {
 			t.Errorf("%s: %v, want %s", query, err, want)
 		}

@@ -146,7 +146,7 @@ func (l *lender) ready(ctx context.Context, up *backend.Upstream) error {
 	}
 	_, err := up.Query(ctx, cfg.InitQuery)
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" {
-		return &refusal{session.Problem{
+		return &refusal{Problem: session.Problem{
 			Code: pg.Code, Message: "fairlead: init_query failed on a new server connection",
 			Detail: pg.Message, Hint: "Mend init_query in the pooler's configuration. Nothing was run.",
 		}}

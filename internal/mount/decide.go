@@ -58,7 +58,7 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 	mode, err = commit.Check(ctx, up, setting)
 	if err != nil {
 		if unusable := (*commit.UnusableError)(nil); errors.As(err, &unusable) {
-			return commit.Off, &refusal{session.Problem{
+			return commit.Off, &refusal{Problem: session.Problem{
 				Code: "0A000", Message: "fairlead: commit_resolution=" + string(setting) + " does not work on this server",
 				Detail: unusable.Err.Error(), Hint: unusable.Advice,
 			}}

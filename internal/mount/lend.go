@@ -240,7 +240,7 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	if all == "" || open >= l.cfg().Max {
 		all = fmt.Sprintf("All %d connections of the pool are in use", open)
 	}
-	return nil, &refusal{session.Problem{
+	return nil, &refusal{Problem: session.Problem{
 		Code:    "53300",
 		Message: fmt.Sprintf("fairlead: no server connection became free within %v (connection_borrow_timeout)", limit),
 		Detail:  fmt.Sprintf("%s, and %d other clients wait for one.", all, waiting),

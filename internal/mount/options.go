@@ -15,35 +15,42 @@ import (
 	"github.com/fairlead-go/fairlead/internal/session"
 )
 
-// adoptBase gives a session that borrows its upstreams the run-time parameters of its startup, options included. The values
-// are tried on a server, unless another client has begun with the same ones.
-func (m *Conn) adoptBase(params map[string]string) (code, message string) {
+// adoptBase gives a session that borrows its upstreams the run-time parameters of its startup, those in options first: what is named beats
+// them, as on a server. The values are tried on a server, unless another client has begun with the same ones.
+func (m *Conn) adoptBase(params map[string]string) *session.Problem {
 	l := m.pool.lender
 	for _, set := range l.initial {
 		m.s.SetBase(set.Name, set.SQL)
 	}
+	// A server takes one after the other: a later value may be a part of one, as of DateStyle's, and an earlier one has to be possible too.
+	earlier := make(map[string]string)
+	set := func(name, value string) {
+		name = strings.ToLower(name)
+		earlier[name] = m.setBase(name, value, earlier[name])
+	}
+	if value := params["options"]; value != m.pool.cfg.Login.RuntimeParams["options"] || len(l.initial) > 0 {
+		list, problem := parseOptions(value)
+		if problem != nil {
+			return problem
+		}
+		for _, o := range list {
+			set(o.name, o.value)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		value := params[name]
 		switch {
-		case name == "user" || name == "database" || strings.HasPrefix(name, protocolOption):
+		case name == "user" || name == "database" || name == "options" || strings.HasPrefix(name, protocolOption):
 		case name == "replication":
 			if value != "" && value != "0" && value != "false" && value != "off" && value != "no" {
-				return "0A000", "fairlead: replication cannot go through a pool: connect to the server itself"
-			}
-		case name == "options":
-			set, err := parseOptions(value)
-			if err != nil {
-				return "22023", "fairlead: startup parameter options: " + err.Error()
-			}
-			for _, o := range set {
-				m.setBase(o.name, o.value)
+				return &session.Problem{Code: "0A000", Message: "fairlead: replication cannot go through a pool: connect to the server itself"}
 			}
 		default:
-			m.setBase(name, value)
+			set(name, value)
 		}
 	}
 	if m.params = l.greeting(m.s.Wanted()); m.params != nil {
-		return "", ""
+		return nil
 	}
 	ctx, leave := m.enter(writes)
 	defer leave()
@@ -56,13 +63,13 @@ func (m *Conn) adoptBase(params map[string]string) (code, message string) {
 	}
 	if m.closed {
 		m.part(up, true)
-		return session.CodeNoUpstream, "closed"
+		return &session.Problem{Code: session.CodeNoUpstream, Message: "closed"}
 	}
 	m.params = maps.Clone(up.Params)
 	l.greet(m.s.Wanted(), m.params)
 	m.up = up
 	m.giveBack()
-	return "", ""
+	return nil
 }
 
 // borrowSlack is by how much longer than connection_borrow_timeout a login waits.
@@ -70,94 +77,46 @@ const borrowSlack = 250 * time.Millisecond
 
 var errBorrow = errors.New("connection_borrow_timeout is over")
 
-// setBase notes a setting. Unlike SET, set_config takes a list as it stands in a startup packet.
-func (m *Conn) setBase(name, value string) {
-	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value && len(m.pool.lender.initial) == 0 {
-		return
+// setBase notes a setting, after what the client has set it to before, and returns both as SQL. Unlike SET, set_config takes a list as it stands in a startup packet.
+func (m *Conn) setBase(name, value, before string) string {
+	if v, ok := m.pool.cfg.Login.RuntimeParams[name]; ok && v == value && len(m.pool.lender.initial) == 0 && before == "" {
+		return ""
 	}
-	m.s.SetBase(strings.ToLower(name), fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value)))
+	sql := fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value))
+	if before != "" {
+		sql = before + ";\n" + sql
+	}
+	m.s.SetBase(name, sql)
+	return sql
 }
 
-// startupProblem is what a client is told that could not be given a server; nothing when there is no error.
-func startupProblem(ctx context.Context, err error) (code, message string) {
+// startupProblem is what a client is told that could not be given a server, in the server's own words where it has refused; nil when there is no error.
+func startupProblem(ctx context.Context, err error) *session.Problem {
 	var refused *refusal
 	var waited *backend.NotLoggedInError
 	var pg *pgconn.PgError
 	switch {
 	case err == nil:
-		return "", ""
+		return nil
+	case errors.As(err, &refused) && refused.server != nil:
+		return serverProblem(refused.server)
 	case errors.As(err, &refused):
-		if refused.Code == session.CodeStateLost {
-			return "22023", "fairlead: startup parameters: " + refused.Detail
-		}
-		return refused.Code, refused.Message + " (" + refused.Detail + ")"
+		return &session.Problem{Code: refused.Code, Message: refused.Message + " (" + refused.Detail + ")"}
 	case errors.As(err, &waited) && waited.Waited > 0:
 		code := session.CodeNoUpstream
 		if errors.As(err, &pg) {
 			code = pg.Code
 		}
-		return code, err.Error()
+		return &session.Problem{Code: code, Message: err.Error()}
 	case errors.As(err, &pg):
-		return pg.Code, pg.Message
+		return serverProblem(pg)
 	case ctx.Err() != nil:
 		err = errors.Join(context.Cause(ctx), err)
 	}
-	return session.CodeNoUpstream, "fairlead: no server could be reached: " + err.Error()
+	return &session.Problem{Code: session.CodeNoUpstream, Message: "fairlead: no server could be reached: " + err.Error()}
 }
 
-// option is one of those in the startup parameter options.
-type option struct{ name, value string }
-
-// parseOptions reads -c name=value and --name=value, as a server does: separated by white space, a backslash in front of
-// what would separate. Other switches of the server's are not for clients.
-func parseOptions(s string) (list []option, err error) {
-	words := optionWords(s)
-	for i := 0; i < len(words); i++ {
-		setting := ""
-		switch w := words[i]; {
-		case w == "-c":
-			if i++; i == len(words) {
-				return nil, errors.New("-c has no argument")
-			}
-			setting = words[i]
-		case strings.HasPrefix(w, "-c"):
-			setting = w[2:]
-		case strings.HasPrefix(w, "--"):
-			setting = w[2:]
-		default:
-			return nil, fmt.Errorf("%q is not known: -c name=value and --name=value are", w)
-		}
-		name, value, ok := strings.Cut(setting, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("%q needs a value: name=value", setting)
-		}
-		list = append(list, option{strings.ReplaceAll(name, "-", "_"), value})
-	}
-	return list, nil
-}
-
-func optionWords(s string) (words []string) {
-	var b strings.Builder
-	in := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s):
-			i++
-			b.WriteByte(s[i])
-			in = true
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f':
-			if in {
-				words = append(words, b.String())
-				b.Reset()
-				in = false
-			}
-		default:
-			b.WriteByte(c)
-			in = true
-		}
-	}
-	if in {
-		words = append(words, b.String())
-	}
-	return words
+// serverProblem is a server's error as it stands.
+func serverProblem(pg *pgconn.PgError) *session.Problem {
+	return &session.Problem{Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint, File: pg.File, Routine: pg.Routine}
 }

@@ -104,7 +104,7 @@ func prepareAll(ctx context.Context, up *backend.Upstream, list []*session.State
 	case err != nil:
 		return nil, err
 	case broken != nil:
-		return nil, &refusal{session.Problem{
+		return nil, &refusal{Problem: session.Problem{
 			Code: broken.Code, Message: broken.Message,
 			Detail: "fairlead: the server said so when the session's prepared statements were prepared again", Hint: "Nothing was run. Run it again.",
 		}}

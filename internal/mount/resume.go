@@ -431,7 +431,10 @@ type plan struct {
 }
 
 // refusal is an error that the client is to see as it is.
-type refusal struct{ session.Problem }
+type refusal struct {
+	session.Problem
+	server *pgconn.PgError // whose error it comes of; nil: none
+}
 
 func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 
@@ -441,7 +444,7 @@ func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) ([]
 		if _, err := up.Query(ctx, plan.restore); err != nil {
 			var pg *pgconn.PgError
 			if errors.As(err, &pg) && pg.Severity == "ERROR" {
-				return nil, &refusal{session.Problem{
+				return nil, &refusal{server: pg, Problem: session.Problem{
 					Code: session.CodeStateLost, Message: "fairlead: the session's settings could not be restored on another server",
 					Detail: pg.Code + ": " + pg.Message, Hint: "Nothing was run. RESET what fails, or open another connection.",
 				}}
@@ -455,7 +458,7 @@ func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) ([]
 			return nil, err
 		}
 		if !sqltext.SearchPathSafe(path) {
-			return nil, &refusal{session.Problem{
+			return nil, &refusal{Problem: session.Problem{
 				Code:    session.CodeSerialization,
 				Message: "fairlead: the work in flight was lost with its connection and cannot be repeated: search_path hides pg_catalog",
 				Detail:  "search_path is " + path, Hint: "Run it again.",

@@ -90,8 +90,8 @@ func (m *Conn) startSession(p, packet []byte) (int, error) {
 	if m.pool.lender != nil {
 		adopt = m.adoptBase
 	}
-	if code, message := adopt(msg.Parameters); code != "" {
-		return m.refuseStartup(p, code, message)
+	if problem := adopt(msg.Parameters); problem != nil {
+		return m.rejectStartup(p, problem)
 	}
 	params := m.params
 	if m.up != nil {
@@ -139,7 +139,7 @@ const protocolOption = "_pq_."
 
 // adoptSettings gives the session run-time parameters of its startup that the pool's login does not set: pgx sends the
 // same ones, lib/pq has some of its own.
-func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
+func (m *Conn) adoptSettings(params map[string]string) *session.Problem {
 	var sql strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		value := params[name]
@@ -147,7 +147,7 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 			continue
 		}
 		if name == "options" || name == "replication" {
-			return "0A000", fmt.Sprintf("fairlead: the startup parameter %q can be set in fairlead's own DSN only", name)
+			return &session.Problem{Code: "0A000", Message: fmt.Sprintf("fairlead: the startup parameter %q can be set in fairlead's own DSN only", name)}
 		}
 		// Unlike SET, set_config takes a list as it stands in a startup packet.
 		set := fmt.Sprintf("SELECT pg_catalog.set_config(%s, %s, false)", session.Quote(name), session.Quote(value))
@@ -155,7 +155,7 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 		sql.WriteString(set + ";")
 	}
 	if sql.Len() == 0 {
-		return "", ""
+		return nil
 	}
 	ctx, leave := m.enter(writes)
 	defer leave()
@@ -176,15 +176,22 @@ func (m *Conn) adoptSettings(params map[string]string) (code, message string) {
 	}
 	if m.closed {
 		up.Close(true)
-		return session.CodeNoUpstream, "closed"
+		return &session.Problem{Code: session.CodeNoUpstream, Message: "closed"}
 	}
 	m.up, m.pid = up, up.PID
 	up.OnLeave(m.leaves)
-	return "", ""
+	return nil
 }
 
 func (m *Conn) refuseStartup(p []byte, code, message string) (int, error) {
-	m.answer(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
+	return m.rejectStartup(p, &session.Problem{Code: code, Message: message})
+}
+
+func (m *Conn) rejectStartup(p []byte, problem *session.Problem) (int, error) {
+	m.answer(&pgproto3.ErrorResponse{
+		Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: problem.Code, Message: problem.Message, Detail: problem.Detail, Hint: problem.Hint,
+		File: problem.File, Routine: problem.Routine,
+	})
 	m.given = true
 	m.end = io.EOF
 	m.tell()
