@@ -84,6 +84,9 @@ var pgxKeywords = map[string]string{
 	"sslkey": "sslkey", "connect_timeout": "connect_timeout", "timeout": "connect_timeout",
 }
 
+// longKeywords are those of pgx that nothing of a server's is nearly called like.
+var longKeywords = []string{"password", "sslpassword", "sslmode", "sslrootcert", "connect_timeout", "database", "passfile", "service"}
+
 // checkParts rejects what pgx has put into a part of the configuration where it cannot be meant: it would go to the resolver or to the server, with
 // the password in it, if it is a misread DSN.
 func (c *Config) checkParts() error {
@@ -115,7 +118,11 @@ func (c *Config) checkParts() error {
 		if strings.Contains(key, ".") {
 			continue // a setting of an extension of the server's
 		}
-		if meant, ok := pgxKeywords[strings.ToLower(key)]; ok {
+		meant := pgxKeywords[strings.ToLower(key)]
+		if meant == "" {
+			meant = misspelt.Nearest(key, longKeywords)
+		}
+		if meant != "" {
 			return fmt.Errorf("fairlead: unknown parameter %q: did you mean %s? Pairs are separated by blanks, and keywords are in small letters", key, meant)
 		}
 		if dsnInValue.MatchString(value) && key != "application_name" {
