@@ -62,6 +62,7 @@ func (s *Server) drain(ctx context.Context) {
 		case <-tick.C:
 			continue
 		case <-ctx.Done():
+		case <-s.hurry:
 		}
 		break
 	}

@@ -155,3 +155,26 @@ func TestWhoLeavesAfterALongStatementInPiecesHarmsNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestASecondShutdownEndsTheWait(t *testing.T) {
+	s, addr := start(t, shared, shared.DSN(), plain(func(c *pooler.Config) { c.DrainTimeout = time.Hour }))
+	exec(t, connect(t, url(shared, addr)), "begin")
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		s.Shutdown(context.Background())
+	}()
+	select {
+	case <-first:
+		t.Fatal("an open transaction was not waited for")
+	case <-time.After(300 * time.Millisecond):
+	}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Shutdown(over)
+	select {
+	case <-first:
+	case <-time.After(30 * time.Second):
+		t.Error("the first Shutdown goes on")
+	}
+}

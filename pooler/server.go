@@ -33,6 +33,8 @@ type Server struct {
 	stopping  chan struct{}        // closed when Run is about to end
 	up        chan struct{}        // closed once clients can come
 	ending    chan context.Context // of Shutdown; capacity 1
+	hurry     chan struct{}        // closed when open transactions are not waited for any more
+	hurried   sync.Once            // closes it
 	over      chan struct{}        // closed when Run has returned
 
 	mu       sync.Mutex
@@ -51,7 +53,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		log: cfg.Logger, clients: make(map[*client]struct{}), counts: make(map[bounded]int), drained: make(chan struct{}),
-		up: make(chan struct{}), ending: make(chan context.Context, 1), over: make(chan struct{}), stopping: make(chan struct{}),
+		up: make(chan struct{}), ending: make(chan context.Context, 1), hurry: make(chan struct{}), over: make(chan struct{}), stopping: make(chan struct{}),
 		pools: newPools(&cfg), loginKey: make([]byte, 32),
 	}
 	_, _ = rand.Read(s.loginKey) // never fails
@@ -212,8 +214,8 @@ func (s *Server) end() {
 	s.retiring.Wait()
 }
 
-// Shutdown has Run end, and waits for that. Transactions that are open when ctx ends are cut off. Without Run it closes
-// what Listen has opened.
+// Shutdown has Run end, and waits for that. Transactions that are open when ctx ends are cut off, also if Run ends already: a second
+// Shutdown, with a context that has ended, ends the wait for them at once. Without Run it closes what Listen has opened.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	running := s.running
@@ -226,7 +228,12 @@ func (s *Server) Shutdown(ctx context.Context) {
 	case s.ending <- ctx:
 	default: // it ends already
 	}
-	<-s.over
+	select {
+	case <-s.over:
+	case <-ctx.Done():
+		s.hurried.Do(func() { close(s.hurry) })
+		<-s.over
+	}
 }
 
 // Addrs are the addresses at which clients come in, in the order of the Config's listeners. It waits until they do, or ctx

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -57,7 +58,7 @@ On loopback addresses, and on Unix sockets for the user that it runs as, the poo
 names. For anything else users are needed, in a file.
 
 SIGHUP reads the file again: listeners, clusters, users, limits and timeouts change while clients are served. A file that makes no
-sense changes nothing. SIGTERM lets nobody in any more and waits for the transactions that are open.
+sense changes nothing. SIGTERM lets nobody in any more and waits for the transactions that are open; a second one cuts them off.
 
 Each flag for which a file has a key can also be given as a variable: FAIRLEAD_POOL_SIZE for --pool-size.
 
@@ -107,10 +108,32 @@ func (cmd poolerCmd) Run(ctx context.Context, c console) error {
 		defer close(reading)
 		reload(running, server, read, hup, log)
 	}()
+	over := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() { cutOff(ctx, over, server) })
 	err = server.Run(ctx)
+	close(over)
+	waiting.Wait()
 	stop()
 	<-reading
 	return err
+}
+
+// cutOff ends the wait for open transactions at the next signal behind the one that has ended ctx.
+func cutOff(ctx context.Context, over <-chan struct{}, server *pooler.Server) {
+	select {
+	case <-over:
+		return
+	case <-ctx.Done():
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	select {
+	case <-over:
+	case <-again:
+		server.Shutdown(ctx)
+	}
 }
 
 // reload reads the file again at each signal, until ctx ends.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -109,5 +110,62 @@ func TestASignalHasTheFileReadAgain(t *testing.T) {
 	stop()
 	if code := <-ended; code != 0 {
 		t.Errorf("it ended with %d: %s", code, said.String())
+	}
+}
+
+func TestASecondSignalCutsOffThoseWhoAreWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "pooler.yaml"), filepath.Join(dir, ".s.PGSQL.5432")
+	text := "clusters: {main: {dsn: 'postgres://app@127.0.0.1:1/app'}}\nlisteners: [{address: " + socket + "}]\nlogin_timeout: 10m\ndrain_timeout: 10m\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mine := make(chan os.Signal, 1) // it does not end the test
+	signal.Notify(mine, syscall.SIGTERM)
+	defer signal.Stop(mine)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var said output
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"pooler", "--config", file}, console{in: strings.NewReader(""), out: &said, err: &said})
+	}()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			defer conn.Close() // a client that does not log in
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody listens: %s", said.String())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for !strings.Contains(said.String(), "listening") {
+		time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // it is let in
+	stop()
+	select {
+	case code := <-ended:
+		t.Fatalf("it did not wait, and ended with %d: %s", code, said.String())
+	case <-time.After(300 * time.Millisecond):
+	}
+	for {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case code := <-ended:
+			if code != 0 {
+				t.Errorf("it ended with %d: %s", code, said.String())
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
+			if time.Now().After(deadline) {
+				t.Fatalf("a second signal does not end it: %s", said.String())
+			}
+		}
 	}
 }
