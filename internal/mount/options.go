@@ -16,7 +16,8 @@ import (
 )
 
 // adoptBase gives a session that borrows its upstreams the run-time parameters of its startup, those in options first: what is named beats
-// them, as on a server. The values are tried on a server, unless another client has begun with the same ones.
+// them, as on a server. The values are tried on a server, unless another client has begun with the same ones. A session that keeps its
+// upstream has it from here on.
 func (m *Conn) adoptBase(params map[string]string) *session.Problem {
 	l := m.pool.lender
 	for _, set := range l.initial {
@@ -49,7 +50,8 @@ func (m *Conn) adoptBase(params map[string]string) *session.Problem {
 			set(name, value)
 		}
 	}
-	if m.params = l.greeting(m.s.Wanted()); m.params != nil {
+	whole := l.cfg().Whole
+	if m.params = l.greeting(m.s.Wanted()); m.params != nil && !whole {
 		return nil
 	}
 	ctx, leave := m.enter(writes)
@@ -68,6 +70,10 @@ func (m *Conn) adoptBase(params map[string]string) *session.Problem {
 	m.params = maps.Clone(up.Params)
 	l.greet(m.s.Wanted(), m.params)
 	m.up = up
+	if whole { // the client is given the server's own process ID, with a key of ours
+		m.pid = up.PID
+		return nil
+	}
 	m.giveBack()
 	return nil
 }

@@ -28,6 +28,7 @@ type Pool struct {
 	prepare  atomic.Bool // the injected statement does not stay prepared
 	ids      atomic.Uint64
 	mounts   sync.Map // uint64 -> *Conn
+	keys     sync.Map // of sessions that keep their upstream: pidAndKey -> *Conn
 
 	mu      sync.Mutex
 	holders int
@@ -143,6 +144,7 @@ func (p *Pool) connect(ctx context.Context, m *Conn) (*backend.Upstream, error) 
 // left is the end of a mount.
 func (p *Pool) left(m *Conn) {
 	p.mounts.Delete(m.id)
+	p.keys.Delete(m.pidAndKey())
 	p.metrics.sessions(-1)
 	p.Release()
 }

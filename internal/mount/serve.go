@@ -36,9 +36,18 @@ func (p *Pool) CancelRequest(ctx context.Context, pidAndKey []byte) {
 	if len(pidAndKey) < 8 {
 		return
 	}
-	if m, ok := p.mounts.Load(uint64(binary.BigEndian.Uint32(pidAndKey))); ok {
+	m, ok := p.keys.Load(string(pidAndKey))
+	if !ok {
+		m, ok = p.mounts.Load(uint64(binary.BigEndian.Uint32(pidAndKey)))
+	}
+	if ok {
 		_ = m.(*Conn).cancelRequest(ctx, pidAndKey) // a server does not tell either
 	}
+}
+
+// pidAndKey is what a CancelRequest for the session has.
+func (m *Conn) pidAndKey() string {
+	return string(append(binary.BigEndian.AppendUint32(nil, m.pid), m.key...))
 }
 
 // Deserted reports whether a server works for a client that has not said goodbye. One that reads COPY data ends by itself.

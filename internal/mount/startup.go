@@ -103,6 +103,9 @@ func (m *Conn) startSession(p, packet []byte) (int, error) {
 	m.s.Adopt(params)
 	m.s.ShowPID(m.pid)
 	m.negotiate(&msg)
+	if m.pool.lender != nil && m.up != nil {
+		m.pool.keys.Store(m.pidAndKey(), m)
+	}
 	m.answer(&pgproto3.AuthenticationOk{})
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		m.answer(&pgproto3.ParameterStatus{Name: name, Value: params[name]})
