@@ -188,6 +188,23 @@ type User struct {
 	MaxClients int
 }
 
+// String describes the user for logs, without the password.
+func (u User) String() string {
+	switch {
+	case u.Secret != nil:
+		return "a user with a secret"
+	case u.Password != "":
+		return "a user with a password"
+	}
+	return "a user without a password"
+}
+
+// GoString is String.
+func (u User) GoString() string { return u.String() }
+
+// LogValue implements slog.LogValuer.
+func (u User) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
 // Cluster is a database cluster, with the way to log in to it. Of each combination of a database, a role and a mode that clients
 // ask for it has a pool of connections; the bounds are those of one pool.
 type Cluster struct {

@@ -1,6 +1,8 @@
 package pooler_test
 
 import (
+	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -163,5 +165,19 @@ func TestTheDocumentsFileIsSound(t *testing.T) {
 		cfg.Listeners[1].TargetRole != pooler.ReadOnly || cfg.Users["alice"].MaxClients != 100 || cfg.Admin != "127.0.0.1:9127" ||
 		cfg.QueryTimeout != time.Minute || cfg.IdleTransactionTimeout != 5*time.Minute {
 		t.Errorf("%+v %+v", cfg, k)
+	}
+}
+
+func TestAUsersPasswordIsNotPrinted(t *testing.T) {
+	cfg, err := pooler.ParseConfig([]byte(sound))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("it", "user", cfg.Users["alice"])
+	for _, text := range []string{fmt.Sprintf("%v", cfg), fmt.Sprintf("%+v", cfg), fmt.Sprintf("%#v", cfg), fmt.Sprint(cfg.Users["alice"]), log.String()} {
+		if strings.Contains(text, "wonderland") || strings.Contains(text, "s3same") {
+			t.Errorf("it is in %s", text)
+		}
 	}
 }

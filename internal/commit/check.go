@@ -23,8 +23,9 @@ const (
 	tryMark          = `pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), fairlead.mark(pg_catalog.gen_random_uuid(), 1, 0))`
 
 	isAurora = `exists (select from pg_catalog.pg_proc where proname operator(pg_catalog.=) 'aurora_replica_status')`
-	hasMark  = `exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace` +
-		` where n.nspname operator(pg_catalog.=) 'fairlead' and p.proname operator(pg_catalog.=) 'mark')`
+	// A function that runs with its caller's rights is none that Migration has made: whoever may create a schema could have put it there.
+	hasMark = `exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace` +
+		` where n.nspname operator(pg_catalog.=) 'fairlead' and p.proname operator(pg_catalog.=) 'mark' and p.prosecdef)`
 	// offer asks what may be tried, so that what cannot work does not put an error into the server's log at each login.
 	offer = Tag + `select pg_catalog.concat_ws(' ', case when ` + hasMark + ` then 'marker' end, case when not ` + isAurora + ` then 'lsn' end)`
 )

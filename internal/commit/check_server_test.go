@@ -39,6 +39,11 @@ func TestCheckOfPlainPostgreSQL(t *testing.T) {
 	admin.run("create schema fairlead; create function fairlead.mark(uuid, bigint) returns text language sql as $$ select 'marked' $$; grant usage on schema fairlead to public")
 	writer.checks("a function of another kind", "lsn", "error fairlead.mark(", "lsn")
 	admin.run("drop schema fairlead cascade")
+	admin.run("create schema fairlead; create function fairlead.mark(uuid, bigint, bigint) returns text language sql as $$ select 'marked 0' $$; grant usage on schema fairlead to public")
+	if got := writer.check(commit.SettingAuto); got != "lsn" {
+		t.Errorf("a function that would run as the session's user is taken for the marker: %s", got)
+	}
+	admin.run("drop schema fairlead cascade")
 
 	w.migrate()
 	w.migrate()

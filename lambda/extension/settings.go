@@ -186,8 +186,11 @@ func (s *settings) readFile(given []string) error {
 		return fmt.Errorf("extension: %s together with the file %s: what it says belongs into the file", strings.Join(given, ", "), s.file)
 	}
 	text, err := os.ReadFile(s.file)
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err // a DSN may be in the path's place
+	}
 	if err != nil {
-		return fmt.Errorf("extension: %w", err)
+		return fmt.Errorf("extension: the configuration file cannot be read: %w", err)
 	}
 	if s.pooler, err = pooler.ParseConfig(text); err != nil {
 		return fmt.Errorf("extension: %s: %w", s.file, err)
