@@ -203,6 +203,11 @@ func (m *Conn) stillWriter() {
 func (m *Conn) confirmAck() {
 	u := m.up
 	m.confirm, m.reshow = false, true
+	if m.notified {
+		m.notified = false
+		m.hearOwn()
+		return
+	}
 	cluster := m.pool.login.Cluster
 	if m.pool.login.Want != topology.WantWriter || m.pool.cfg.Topology == topology.KindNone {
 		m.s.AcceptAck()

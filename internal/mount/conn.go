@@ -71,6 +71,7 @@ type Conn struct {
 	again        error          // what the last replay of it met
 	doubt        bool           // the message in hold is a 25006 that may mean that this is not the writer any more
 	confirm      bool           // the message in hold acknowledges a commit, and its server is under suspicion
+	notified     bool           // it is held back only until the hub has received what its unit has notified
 	reshow       bool           // hold is to be shown to the session again
 
 	start []byte // bytes of the startup packet, until it is whole
@@ -349,6 +350,8 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 		m.doubt = true
 	case session.Acked:
 		m.confirm = true
+	case session.Notified:
+		m.confirm, m.notified = true, true
 	case session.Proceed:
 		m.up.Heard(false)
 		m.more = true

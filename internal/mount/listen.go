@@ -116,6 +116,18 @@ func (m *Conn) heardSoFar(ctx context.Context, x *lent) {
 	m.mu.Lock()
 }
 
+// hearOwn waits until the hub has received what the session's unit has notified. mu is held, and let go of meanwhile.
+func (m *Conn) hearOwn() {
+	if h := m.hub; h != nil {
+		ctx, leave := m.enter(reads)
+		defer leave()
+		m.mu.Unlock()
+		h.catchUp(ctx)
+		m.mu.Lock()
+	}
+	m.s.AcceptNotified()
+}
+
 // speaks tells the hub that notifications of an upstream are the session's own from now on. mu is held.
 func (m *Conn) speaks(x *lent) {
 	x.heardBy = nil

@@ -118,7 +118,7 @@ func (m *Conn) drop(cause error) {
 func (m *Conn) detach(abort bool) {
 	u := m.up
 	m.last = &former{instance: u.Instance, pid: u.PID, since: u.Since}
-	m.hold, m.doubt, m.confirm, m.reshow, m.more = m.hold[:0], false, false, false, false
+	m.hold, m.doubt, m.confirm, m.notified, m.reshow, m.more = m.hold[:0], false, false, false, false, false
 	m.part(u, abort)
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -125,6 +127,37 @@ func (s *Session) Relay() {
 		c.relayed = true
 	}
 }
+
+// noteNews takes in that a statement has completed, of a client that listens: it may have notified, itself or by a trigger or function.
+func (s *Session) noteNews(head byte, tag []byte) {
+	if s.ownNews || len(s.Relayed()) == 0 {
+		return
+	}
+	word, _, _ := bytes.Cut(bytes.TrimRight(tag, "\x00"), []byte(" "))
+	switch string(word) {
+	case "SHOW", "SET", "RESET", "BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "LISTEN", "UNLISTEN", "PREPARE",
+		"DEALLOCATE", "DECLARE", "CLOSE", "DISCARD", "LOCK":
+		return
+	case "SELECT":
+		sql := ""
+		switch head {
+		case wire.Query:
+			sql = s.queryStatement(s.queue[s.head])
+		case wire.Execute:
+			sql = s.portalStatement(s.queue[s.head])
+		}
+		o := s.options()
+		switch sqltext.Classify(sql, o) {
+		case sqltext.Select, sqltext.Values, sqltext.Table, sqltext.With:
+			s.ownNews = containsFold(sql, "notify") || sqltext.Opaque(sql, o)
+			return
+		}
+	}
+	s.ownNews = true
+}
+
+// AcceptNotified says that the pool has received what the unit has notified.
+func (s *Session) AcceptNotified() { s.ownNews = false }
 
 // HandOver is what is sent to an upstream so that it does not listen any more. Its notifications count up to the mark on a
 // channel of the pool's own, from where on the pool has them: a server gives all who listen the same order.

@@ -35,6 +35,9 @@ const (
 	// Again: a replay met an error of its own (a deadlock, a lock timeout). The upstream is to be dropped, and the replay
 	// to be begun again on another.
 	Again
+	// Notified: what ends the unit has come, and the unit may have notified on a channel that the pool receives. The message is not taken in
+	// yet: a server says one's own notifications before it. AcceptNotified says that the pool has received them.
+	Notified
 	// Canceled: a replay met the client's own CancelRequest.
 	Canceled
 )
@@ -332,6 +335,9 @@ func (s *Session) take(kind byte, msg []byte) Event {
 	if s.guarded && !s.acceptAck && s.acknowledges(head, kind, msg) {
 		return Acked
 	}
+	if s.ownNews && kind == wire.ReadyForQuery && len(msg) > wire.HeaderLen && msg[wire.HeaderLen] == wire.StatusIdle {
+		return Notified
+	}
 	switch kind {
 	case wire.ParseComplete:
 		s.expect(head, wire.Parse)
@@ -366,6 +372,9 @@ func (s *Session) take(kind byte, msg []byte) Event {
 		s.commandComplete(head, wire.Body(msg))
 	case wire.EmptyQueryResponse, wire.PortalSuspended:
 		s.unitChanged = s.unitChanged || kind == wire.PortalSuspended // a RETURNING has changed all of its rows by now
+		if kind == wire.PortalSuspended && len(s.settings.channels) > 0 {
+			s.noteNews(head, []byte("SELECT"))
+		}
 		switch head {
 		case wire.Execute:
 			s.pop()

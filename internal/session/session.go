@@ -170,6 +170,7 @@ type Session struct {
 
 	inbox     []byte // notifications that the pool has received, until the client may have them
 	inboxFull bool   // what comes is passed over
+	ownNews   bool   // the unit may have notified on a channel that the pool receives
 
 	unitState    sqltext.StateMask // state when the unit began
 	unitMentions sqltext.StateMask // what the unit's texts mention
@@ -289,6 +290,7 @@ func (s *Session) endUnit() {
 		s.delivered = 0
 	}
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
+	s.ownNews = false
 	s.inBlock, s.inError, s.ended = false, false, false
 	s.copied, s.truncated, s.repeatErrors, s.unitChanged, s.canceled = false, false, false, false, false
 	s.unitState = s.state

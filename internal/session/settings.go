@@ -216,6 +216,9 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 		return
 	}
 	s.ended = false
+	if len(s.settings.channels) > 0 {
+		s.noteNews(head, tag)
+	}
 	switch tag[0] {
 	case 'I', 'M': // INSERT, MERGE, MOVE
 		s.changed(tag)
