@@ -85,7 +85,7 @@ func NewLogin(cfg *pgconn.Config, want topology.Want, validate pgconn.ValidateCo
 		return &pgconn.DeadlineContextWatcherHandler{Conn: pg.Conn()}
 	}
 	base.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		fe := pgproto3.NewFrontend(r, w)
+		fe := pgproto3.NewFrontend(&loginReader{r: r}, w)
 		fe.SetMaxBodyLen(maxGreeting)
 		return fe
 	}
