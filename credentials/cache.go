@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 const (
@@ -199,7 +201,13 @@ func (c *Cache[K, V]) fly(w *work, key K, good func(*item[V]) bool) (*V, error) 
 	ctx, cancel := context.WithTimeout(w.ctx, c.cfg.FetchTimeout)
 	defer cancel()
 	began := wallNow()
-	v, life, err := c.cfg.Fetch(ctx, key)
+	var v *V
+	var life Life
+	var err error
+	if p := contain.Run(func() { v, life, err = c.cfg.Fetch(ctx, key) }); p != nil {
+		p.Log(c.cfg.Logger, "credentials")
+		err = p
+	}
 	if err != nil {
 		if w.ctx.Err() != nil {
 			return nil, &UnavailableError{Err: errors.Join(context.Cause(w.ctx), err)}

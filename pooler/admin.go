@@ -48,7 +48,7 @@ func (s *Server) Ready() (ready bool, reasons []string) {
 
 // AdminHandler answers what an admin address is asked:
 //
-//	GET /livez     200: the process answers
+//	GET /livez     200: the process answers, and looks after its clients; 503 with the reason if it does not
 //	GET /readyz    200 or 503, and as JSON what Ready says
 //	GET /stats     as JSON what Stats says
 //	POST /reload   reloads what Config.Source says: 200, 422 with the reason why not, 501 without a Source
@@ -56,7 +56,13 @@ func (s *Server) Ready() (ready bool, reasons []string) {
 // It asks nobody who he is.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		if why := s.stuck(); why != "" {
+			reply(w, http.StatusServiceUnavailable, why)
+			return
+		}
+		reply(w, http.StatusOK, "ok")
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, reasons := s.Ready()
 		status := http.StatusOK

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/mount"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -47,6 +48,7 @@ type client struct {
 	// the client says next.
 	beginning sync.Mutex
 	canceling atomic.Bool // what it runs is being canceled
+	leaving   atomic.Bool // it is gone, and being ended
 	upload    upload      // of a message whose end has not come; the watch's
 
 	// Who reads from the server, see relay: first and second never both.
@@ -73,14 +75,17 @@ func (p *problem) Error() string { return p.code + ": " + p.message }
 func (c *client) serve() {
 	defer c.server.left(c)
 	defer func() { _ = c.conn.Close() }()
+	defer c.parted()
+	defer func() {
+		if r := recover(); r != nil {
+			c.crashed(contain.Of(r), true)
+		}
+	}()
 	deadline := time.Now().Add(c.server.cfg.Load().LoginTimeout)
 	_ = c.raw.SetDeadline(deadline) // a closed connection says so when it is used
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	err := c.start(ctx)
 	cancel()
-	if c.shared != nil {
-		defer c.server.pools.leave(c.shared)
-	}
 	if err != nil {
 		if c.mount != nil {
 			_ = c.mount.Close()
@@ -106,8 +111,29 @@ func (c *client) serve() {
 	}
 }
 
+// parted is the end of the client's session.
+func (c *client) parted() {
+	if c.mount != nil {
+		_ = c.mount.Close() // mostly it is closed
+	}
+	if c.shared != nil {
+		c.server.pools.leave(c.shared)
+	}
+}
+
+// crashed is the end of the client after a panic, which it is told of if nobody else may be telling it something.
+func (c *client) crashed(p *contain.Panic, tell bool) {
+	c.server.panicked(p, "client", "client", c.raw.RemoteAddr().String())
+	if tell && !c.ended.Load() {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(goodbye))
+		_ = c.send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "XX000", Message: "fairlead: " + p.Error()})
+	}
+	_ = c.raw.Close()
+}
+
 // start brings the client to the point where its session begins.
 func (c *client) start(ctx context.Context) error {
+	contain.Point("pooler.start", nil)
 	if l := c.listener; l.TLS != nil {
 		direct, err := c.directTLS()
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 // bounded is a set of clients that has a bound of its own.
@@ -39,23 +41,16 @@ func (s *Server) left(c *client) {
 
 // drain ends clients as they become idle, and at the end of ctx all of them.
 func (s *Server) drain(ctx context.Context) {
-	s.mu.Lock()
-	s.draining = true
-	if len(s.clients) == 0 {
-		close(s.drained)
-	}
-	s.mu.Unlock()
+	s.beginDrain()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var leaving sync.WaitGroup
 		for _, c := range s.all() {
-			c.leaveIfIdle("terminating connection: the pooler is shutting down")
-			if c.waiting.Load() > 0 {
-				leaving.Go(func() { c.leaveIfGone(0) })
-			}
+			s.guard("drain", func() {
+				c.leaveIfIdle("terminating connection: the pooler is shutting down")
+				c.leaveIfGone(0)
+			})
 		}
-		leaving.Wait()
 		select {
 		case <-s.drained:
 			return
@@ -68,12 +63,28 @@ func (s *Server) drain(ctx context.Context) {
 	}
 	rest := s.all()
 	s.log.Warn("clients are cut off: their transactions are not over", "clients", len(rest))
-	var cutting sync.WaitGroup
 	for _, c := range rest {
-		cutting.Go(c.abandon)
+		s.leaving.Go(func() { s.guard("drain", c.abandon) })
 	}
-	cutting.Wait()
-	<-s.drained
+	timer := time.NewTimer(cutTime)
+	defer timer.Stop()
+	select {
+	case <-s.drained:
+	case <-timer.C:
+		s.log.Error("clients that were cut off do not end; they are left to the end of the process", "clients", len(s.all()))
+	}
+}
+
+// cutTime is how long clients that are cut off may take to end.
+const cutTime = 2 * time.Second
+
+func (s *Server) beginDrain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	if len(s.clients) == 0 {
+		close(s.drained)
+	}
 }
 
 func (s *Server) all() []*client {
@@ -125,7 +136,7 @@ func (c *Config) interval() time.Duration {
 // watch ends clients that are idle for too long, and work that takes too long or whose client is gone.
 func (s *Server) watch(ctx context.Context) {
 	var canceling sync.WaitGroup
-	defer canceling.Wait()
+	defer within(cancelTime, &canceling)
 	timer := time.NewTimer(s.cfg.Load().interval())
 	defer timer.Stop()
 	for {
@@ -134,13 +145,22 @@ func (s *Server) watch(ctx context.Context) {
 			return
 		case now := <-timer.C:
 			cfg := s.cfg.Load()
+			s.beat()
 			for _, c := range s.all() {
-				c.look(now, cfg)
-				if c.slow(now, cfg.QueryTimeout) && c.canceling.CompareAndSwap(false, true) {
-					canceling.Go(func() { c.cancelSlow(cfg.QueryTimeout) })
+				if p := s.guard("watch", func() { s.lookAfter(c, now, cfg, &canceling) }); p != nil {
+					_ = c.raw.Close() // its own goroutine finds out
 				}
 			}
 			timer.Reset(cfg.interval())
 		}
+	}
+}
+
+// lookAfter is what the watch does about one client.
+func (s *Server) lookAfter(c *client, now time.Time, cfg *Config, canceling *sync.WaitGroup) {
+	contain.Point("pooler.watch", nil)
+	c.look(now, cfg)
+	if c.slow(now, cfg.QueryTimeout) && c.canceling.CompareAndSwap(false, true) {
+		canceling.Go(func() { s.guard("query_timeout", func() { c.cancelSlow(cfg.QueryTimeout) }) })
 	}
 }

@@ -89,10 +89,12 @@ func (s *Server) accept(ctx context.Context, ln *endpoint) {
 		conn, err := ln.Accept()
 		if err == nil {
 			pause.Reset()
-			c := &client{server: s, endpoint: ln, listener: ln.settings.Load(), conn: conn, raw: conn}
-			if s.enter(c) {
-				go c.serve()
-			}
+			s.guard("new client", func() {
+				c := &client{server: s, endpoint: ln, listener: ln.settings.Load(), conn: conn, raw: conn}
+				if s.enter(c) {
+					go c.serve()
+				}
+			})
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 // flights finds something out once however many want to know it. Whoever gives up waiting does not take it from the others.
@@ -34,7 +36,13 @@ func (f *flights[V]) do(ctx context.Context, key string, find func(context.Conte
 	result := f.group.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(f.ctx, f.limit)
 		defer cancel()
-		return find(ctx)
+		var found V
+		var failed error
+		if p := contain.Run(func() { found, failed = find(ctx) }); p != nil { // here it would be the end of the process
+			p.Log(nil, "login")
+			return nil, &uncheckedError{p}
+		}
+		return found, failed
 	})
 	select {
 	case r := <-result:

@@ -129,8 +129,11 @@ func (c *client) cancelDeserted() {
 // leaveIfGone ends the client if it has waited for so long for its server, and is gone itself.
 func (c *client) leaveIfGone(waited time.Duration) {
 	since := c.waiting.Load()
-	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) {
-		c.abandon()
+	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) && c.leaving.CompareAndSwap(false, true) {
+		c.server.leaving.Go(func() {
+			defer c.leaving.Store(false)
+			c.server.guard("client that is gone", c.abandon)
+		})
 	}
 }
 
@@ -157,7 +160,9 @@ func (c *client) leaveIfIdle(why string) {
 
 // dismiss ends the client with words of the server's, if it has said nothing since then, and the condition still holds.
 func (c *client) dismiss(since int64, code, why string, still func() bool) {
-	c.beginning.Lock()
+	if !c.beginning.TryLock() {
+		return // it says something, or something is being done to it; the next look finds it so or otherwise
+	}
 	defer c.beginning.Unlock()
 	if c.waiting.Load() != since || !still() || !c.ended.CompareAndSwap(false, true) {
 		return

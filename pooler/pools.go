@@ -38,6 +38,8 @@ type pools struct {
 	open   map[poolKey]*shared
 	all    map[*shared]struct{} // also those that are in open no more
 	quotas map[quotaKey]*mount.Quota
+
+	onPanic func() // is called when a panic of a session's was contained; it does not change
 }
 
 // quotaKey is what pools agree in whose connections are bounded together: they lead to the same server, or to some of the same.
@@ -102,6 +104,7 @@ func (p *pools) take(key poolKey) (*shared, error) {
 		m.Lending.Quota = mount.NewQuota(p.cfg.Clusters[key.cluster].bounds())
 		p.quotas[key.quota()] = m.Lending.Quota
 	}
+	m.OnPanic = p.onPanic
 	pool, err := mount.NewPool(m)
 	if err != nil {
 		return nil, fmt.Errorf("pooler: pool of %s: %w", key.database, err)

@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 // bufferSize is what is moved at a time, in bytes.
@@ -33,6 +35,11 @@ func (c *client) relay() error {
 	defer c.stopSecond()
 	defer func() { _ = c.raw.Close() }()
 	defer func() { _ = c.mount.Close() }()
+	defer func() {
+		if r := recover(); r != nil {
+			c.crashed(contain.Of(r), c.readsAlone())
+		}
+	}()
 	c.mount.OnNews(c.news)
 	unread := 0 // bytes that the server was given since the client was last owed nothing
 	for {
@@ -48,6 +55,7 @@ func (c *client) relay() error {
 			n = 0
 		}
 		if n > 0 {
+			contain.Point("pooler.relay", buf[:n])
 			if unread += n; unread > inline {
 				c.startSecond()
 			}
@@ -169,17 +177,28 @@ func (c *client) spawn() {
 
 func (c *client) readSecond(finished chan struct{}) {
 	defer close(finished)
+	defer func() {
+		if r := recover(); r != nil {
+			c.crashed(contain.Of(r), true)
+			c.noSecond()
+		}
+	}()
+	contain.Point("pooler.second", nil)
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	for c.goesOn() {
 		if err := c.passLate(buf); err != nil {
-			c.relaying.Lock()
-			c.second = false
-			c.relaying.Unlock()
+			c.noSecond()
 			_ = c.raw.Close() // the other goroutine finds out
 			return
 		}
 	}
+}
+
+func (c *client) noSecond() {
+	c.relaying.Lock()
+	defer c.relaying.Unlock()
+	c.second = false
 }
 
 // goesOn decides whether the second goroutine is needed any longer. The first one looks whether it runs after it has written,

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/mount"
 )
 
@@ -37,6 +38,12 @@ type Server struct {
 	hurried   sync.Once            // closes it
 	over      chan struct{}        // closed when Run has returned
 
+	leaving sync.WaitGroup // those who end clients
+
+	panics atomic.Uint64 // that were contained
+	begun  time.Time
+	beaten atomic.Int64 // when the watch last began to go round, since begun; 0: it does not
+
 	mu       sync.Mutex
 	clients  map[*client]struct{}
 	counts   map[bounded]int // clients
@@ -54,8 +61,9 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		log: cfg.Logger, clients: make(map[*client]struct{}), counts: make(map[bounded]int), drained: make(chan struct{}),
 		up: make(chan struct{}), ending: make(chan context.Context, 1), hurry: make(chan struct{}), over: make(chan struct{}), stopping: make(chan struct{}),
-		pools: newPools(&cfg), loginKey: make([]byte, 32),
+		pools: newPools(&cfg), loginKey: make([]byte, 32), begun: time.Now(),
 	}
+	s.pools.onPanic = func() { s.panics.Add(1) }
 	_, _ = rand.Read(s.loginKey) // never fails
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -106,9 +114,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer unmeter()
 	watched := make(chan struct{})
+	s.beat()
 	go func() {
 		defer close(watched)
-		s.watch(serving)
+		defer s.beaten.Store(0)
+		contain.Keep(s.log, "watch", func() { s.watch(serving) })
 	}()
 	var until context.Context
 	select {
@@ -130,6 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 	accepting.Wait()
 	s.drain(until)
 	<-watched
+	within(cutTime, &s.leaving)
 	s.log.Info("the pooler has shut down", "took", time.Since(ending).Round(time.Millisecond))
 	return nil
 }

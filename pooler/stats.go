@@ -18,6 +18,8 @@ type Stats struct {
 	// last began to wait, for its server or its client; the zero time if there is none.
 	Busy    int       `json:"busy"`
 	LastUse time.Time `json:"last_use"`
+	// Panics counts internal errors, each of which has ended one client and nothing else; the log has their stacks.
+	Panics uint64 `json:"panics"`
 	// Connections are those of all Pools.
 	Connections
 	// Pools are those that are in use, in the order of their clusters, databases, roles and modes.
@@ -76,7 +78,7 @@ func (c *Connections) add(o Connections) {
 
 // Stats is a look at the Server.
 func (s *Server) Stats() Stats {
-	st := Stats{Connections: Connections{Pins: make(map[string]uint64)}}
+	st := Stats{Panics: s.panics.Load(), Connections: Connections{Pins: make(map[string]uint64)}}
 	clients, busy := make(map[*shared]int), make(map[*shared]int)
 	for _, c := range s.all() {
 		st.Clients++
@@ -135,10 +137,17 @@ func (s *Server) meter() (undo func(), err error) {
 	listening := gauge("fairlead.pool.connections.listening", "Server connections that receive notifications for all sessions of a pool.", "{connection}")
 	waiting := gauge("fairlead.pool.waiting", "Sessions that wait for a server connection of a pool.", "{session}")
 	clients := gauge("fairlead.pool.clients", "Clients of a pool.", "{client}")
+	panics, failed := meter.Int64ObservableCounter("fairlead.pooler.panics",
+		metric.WithDescription("Internal errors, each of which has ended one client and nothing else."), metric.WithUnit("{panic}"))
+	if failed != nil && err == nil {
+		err = fmt.Errorf("pooler: metric fairlead.pooler.panics: %w", failed)
+	}
+	instruments = append(instruments, panics)
 	if err != nil {
 		return nil, err
 	}
 	registered, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(panics, int64(s.panics.Load()))
 		for _, p := range s.Stats().Pools {
 			if p.Replaced {
 				continue

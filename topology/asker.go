@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 // mode is what an asker does when nobody wants anything of it.
@@ -192,11 +194,17 @@ func (a *asker) attempt(ctx context.Context, o orders) {
 	a.began = a.c.seq.Add(1)
 	obs.round = a.began
 	kept := a.link != nil
-	if !kept {
-		obs.err = a.open(ctx, o.addrs)
-	}
-	if obs.err == nil {
-		obs.report, obs.err = a.probe(ctx, &obs)
+	if p := contain.Run(func() {
+		contain.Point("asker", nil)
+		if !kept {
+			obs.err = a.open(ctx, o.addrs)
+		}
+		if obs.err == nil {
+			obs.report, obs.err = a.probe(ctx, &obs)
+		}
+	}); p != nil {
+		p.Log(a.c.cfg.Logger, "probe of an instance", "instance", a.ep.String())
+		obs.err = p
 	}
 	if obs.err != nil {
 		a.drop()
@@ -253,7 +261,12 @@ func (a *asker) open(ctx context.Context, addrs []netip.Addr) error {
 		timeout := a.loginTimeout()
 		octx, cancel := context.WithTimeout(ctx, timeout)
 		stop := context.AfterFunc(p.ctx, cancel)
-		s, err := p.Open(octx, a.ep, addrs)
+		var s Session
+		var err error
+		if failed := contain.Run(func() { s, err = p.Open(octx, a.ep, addrs) }); failed != nil {
+			failed.Log(a.c.cfg.Logger, "login for a probe", "instance", a.ep.String())
+			err = failed
+		}
 		hung := octx.Err() == context.DeadlineExceeded
 		stop()
 		cancel()

@@ -134,13 +134,22 @@ func (c *Cluster) Snapshot() *Snapshot { return c.snap.Load() }
 // for a proof that began after this call. With KindNone the instance is passed over, if it is the one in turn, and the ticket is
 // zero.
 func (c *Cluster) Suspect(instanceID string, cause error) Ticket {
+	t, noted := c.noteSuspicion(instanceID, cause)
+	if noted {
+		c.nudge()
+	}
+	return t
+}
+
+// noteSuspicion is Suspect but for waking the monitor; false with KindNone.
+func (c *Cluster) noteSuspicion(instanceID string, cause error) (Ticket, bool) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if s := c.snap.Load(); s.Kind == KindNone {
 		if i := s.index(instanceID); i >= 0 && i == c.cursor {
 			c.cursor = (i + 1) % len(s.Instances)
 		}
-		c.mu.Unlock()
-		return 0
+		return 0, false
 	}
 	t := Ticket(c.seq.Load())
 	c.suspected[instanceID] = t
@@ -158,9 +167,7 @@ func (c *Cluster) Suspect(instanceID string, cause error) Ticket {
 	} else {
 		c.inbox.suspects[instanceID] = suspicion{ticket: t, cause: cause, at: time.Now()}
 	}
-	c.mu.Unlock()
-	c.nudge()
-	return t
+	return t, true
 }
 
 // Check says that work in flight at the instance has been unanswered for a while. The instance is asked on its own

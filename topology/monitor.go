@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 const (
@@ -102,8 +104,13 @@ func (m *monitor) run() {
 		}
 	}
 	m.schedule(now)
+	contain.Keep(m.log, "topology", m.watch)
+}
+
+// watch is run's loop. It begins with a search, since nothing is known, or it is not known of what.
+func (m *monitor) watch() {
 	m.resolve()
-	m.begin(hunt{since: now, ticket: m.floor, quiet: true})
+	m.begin(hunt{since: time.Now(), ticket: m.floor, quiet: true})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -113,6 +120,7 @@ func (m *monitor) run() {
 		case <-m.c.wake:
 			m.read(m.c.take(), time.Now())
 		case o := <-m.out:
+			contain.Point("monitor", nil)
 			m.observe(o)
 		case r := <-m.found:
 			m.takeResolved(r)

@@ -42,23 +42,7 @@ func (c *Cluster) Pick(ctx context.Context, want Want, after Ticket) (Instance, 
 	var grace <-chan time.Time
 	asked, late := false, false
 	for {
-		c.mu.Lock()
-		s := c.snap.Load()
-		in, ok := c.choose(s, want, max(after, c.floor), late)
-		news := c.anyCh
-		if want == WantWriter {
-			news = c.writerCh
-		}
-		detached := len(c.probers) == 0
-		if !ok && !asked {
-			c.inbox.wanted = true
-			if want == WantWriter {
-				c.inbox.needWriter = max(c.inbox.needWriter, uint64(after))
-			} else {
-				c.inbox.needAny = max(c.inbox.needAny, uint64(after)+1)
-			}
-		}
-		c.mu.Unlock()
+		in, ok, s, news, detached := c.find(want, after, late, !asked)
 		switch {
 		case ok:
 			return in, s, nil
@@ -91,6 +75,26 @@ func (c *Cluster) Pick(ctx context.Context, want Want, after Ticket) (Instance, 
 			late = true
 		}
 	}
+}
+
+// find is one look for what Pick wants, with what tells of news. If there is nothing, and ask is true, the monitor learns that somebody waits.
+func (c *Cluster) find(want Want, after Ticket, late, ask bool) (in Instance, ok bool, s *Snapshot, news chan struct{}, detached bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s = c.snap.Load()
+	in, ok = c.choose(s, want, max(after, c.floor), late)
+	if news = c.anyCh; want == WantWriter {
+		news = c.writerCh
+	}
+	if !ok && ask {
+		c.inbox.wanted = true
+		if want == WantWriter {
+			c.inbox.needWriter = max(c.inbox.needWriter, uint64(after))
+		} else {
+			c.inbox.needAny = max(c.inbox.needAny, uint64(after)+1)
+		}
+	}
+	return in, ok, s, news, len(c.probers) == 0
 }
 
 // choose finds an eligible instance. The caller holds mu. Late means that readers had their chance to answer.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/contain"
 )
 
 // resolveTimeout bounds one look-up. Nobody waits for it: it only keeps look-ups from piling up.
@@ -41,7 +43,12 @@ func (m *monitor) resolve() {
 		m.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(m.ctx, resolveTimeout)
 			defer cancel()
-			texts, err := m.c.cfg.Resolver.LookupHost(ctx, host)
+			var texts []string
+			var err error
+			if p := contain.Run(func() { texts, err = m.c.cfg.Resolver.LookupHost(ctx, host) }); p != nil {
+				p.Log(m.log, "look-up of a host")
+				err = p
+			}
 			r := resolved{host: host, err: err}
 			for _, text := range texts {
 				if a, err := netip.ParseAddr(text); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -76,12 +77,13 @@ func (a *ahead) run(ctx context.Context, done chan struct{}) {
 	tick := time.NewTicker(aheadPause)
 	defer tick.Stop()
 	for wanted := time.Now(); ctx.Err() == nil && time.Since(wanted) < aheadRest; {
-		a.mu.Lock()
-		if a.waiting > 0 {
-			wanted = time.Now()
-			a.replenish(ctx, &logins)
+		if p := contain.Run(func() {
+			if a.stocked(ctx, &logins) {
+				wanted = time.Now()
+			}
+		}); p != nil {
+			p.Log(nil, "logins ahead")
 		}
-		a.mu.Unlock()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -101,6 +103,17 @@ func (a *ahead) run(ctx context.Context, done chan struct{}) {
 	a.stop = nil
 }
 
+// stocked begins the logins that are missing, if somebody waits for the writer, which it reports.
+func (a *ahead) stocked(ctx context.Context, logins *sync.WaitGroup) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting == 0 {
+		return false
+	}
+	a.replenish(ctx, logins)
+	return true
+}
+
 // replenish begins the logins that are missing. mu is held.
 func (a *ahead) replenish(ctx context.Context, logins *sync.WaitGroup) {
 	readers := a.login.Cluster.Snapshot().Readers()
@@ -116,9 +129,15 @@ func (a *ahead) replenish(ctx context.Context, logins *sync.WaitGroup) {
 		s.clear(func(pg *pgconn.PgConn) bool { return !readable(rawConn(pg.Conn())) })
 		for ; s.free < aheadEach; s.free++ {
 			logins.Go(func() {
-				pg, err := a.login.enter(s.ctx, a.login.config(in.Endpoint, in.Addrs))
-				if err != nil {
-					pg = nil // the session that needs it will find out for itself
+				var pg *pgconn.PgConn
+				p := contain.Run(func() {
+					var err error
+					if pg, err = a.login.enter(s.ctx, a.login.config(in.Endpoint, in.Addrs)); err != nil {
+						pg = nil // the session that needs it will find out for itself
+					}
+				})
+				if p != nil {
+					p.Log(nil, "login ahead")
 				}
 				s.made <- pg
 			})

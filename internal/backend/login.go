@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/credentials"
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -313,6 +314,7 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 		}
 	}
 	var err error
+	contain.Point("backend.login", nil)
 	pg := l.ahead.take(ctx, in)
 	if pg == nil {
 		pg, err = l.enter(ctx, cfg)

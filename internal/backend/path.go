@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -139,7 +140,9 @@ func (f *pathfinder) run(key pathKey, work chan []*Upstream) {
 		case <-f.ctx.Done():
 			return
 		case group := <-work:
-			x.examine(f.ctx, group)
+			if p := contain.Run(func() { x.examine(f.ctx, group) }); p != nil {
+				p.Log(f.registry.Logger, "examination of paths")
+			}
 			idle.Reset(pathIdle)
 		case <-idle.C:
 			f.mu.Lock()
@@ -258,7 +261,9 @@ func (r *Registry) doubtAll(instance string) {
 	}
 	r.mu.Unlock()
 	for _, w := range list {
-		w.owner.Lock()
+		if !tryLock(w.owner) {
+			continue // it is busy, and finds out itself
+		}
 		if r.ownerOf(w.upstream) == w.owner && now-w.upstream.heard > 2*pathAfter {
 			w.upstream.doubt.Store(true)
 		}

@@ -2,11 +2,13 @@ package backend
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -27,6 +29,9 @@ const (
 
 // Registry knows the upstreams of one cluster. Its methods may be called from any goroutine.
 type Registry struct {
+	// Logger is told of mistakes of the pulse's; nil: slog's default. It is set before Start.
+	Logger *slog.Logger
+
 	check func(instanceID string) // topology.Cluster.Check
 
 	tick   atomic.Uint32
@@ -103,7 +108,11 @@ func (r *Registry) run(stop, done chan struct{}) {
 		}
 		r.tick.Add(ticksBetween(last, wall()))
 		last = wall()
-		if r.beat() {
+		busy := true
+		if p := contain.Run(func() { busy = r.beat() }); p != nil {
+			p.Log(r.Logger, "pulse")
+		}
+		if busy {
 			idle = 0
 			continue
 		}
@@ -199,27 +208,19 @@ func (r *Registry) wake() {
 func (r *Registry) beat() (busy bool) {
 	now := r.tick.Load()
 	// The owners' locks are taken without ours: they take ours while they hold their own.
-	r.mu.Lock()
-	r.round = r.round[:0]
-	for u := range r.upstreams {
-		r.round = append(r.round, watched{u, u.owner})
-	}
-	r.mu.Unlock()
+	r.list()
 	var silent, listened map[string]struct{}
 	var doubtful []*Upstream
 	for i, w := range r.round {
 		r.round[i] = watched{}
 		u := w.upstream
-		w.owner.Lock()
-		if r.ownerOf(u) != w.owner {
-			w.owner.Unlock()
-			continue // it has changed hands, which only what is idle does
+		waiting, due, quiet, ok := r.lookAt(w, now)
+		if !ok {
+			continue
 		}
-		waiting, quiet := u.waiting, now-u.heard
-		if waiting && u.path.due(u, now) {
+		if due {
 			doubtful = append(doubtful, u)
 		}
-		w.owner.Unlock()
 		busy = busy || waiting
 		if !waiting && now%listenTicks == 0 && u.reading.Load() != 0 {
 			if listened == nil {
@@ -244,6 +245,50 @@ func (r *Registry) beat() (busy bool) {
 	}
 	r.paths.examine(doubtful)
 	return busy
+}
+
+// lookAt reports whether work is in flight on an upstream, whether its path is to be examined, and how many ticks it has been quiet for; not ok,
+// that it has changed hands, which only what is idle does.
+func (r *Registry) lookAt(w watched, now uint32) (waiting, due bool, quiet uint32, ok bool) {
+	if !tryLock(w.owner) {
+		return true, false, 0, true // it is seen to with the next beat: nobody waits for a session that is stuck
+	}
+	defer w.owner.Unlock()
+	u := w.upstream
+	if r.ownerOf(u) != w.owner {
+		return false, false, 0, false
+	}
+	return u.waiting, u.waiting && u.path.due(u, now), now - u.heard, true
+}
+
+// tries is how often a lock that others hold is tried, each time a little later. They hold it for some instructions.
+const tries = 20
+
+// tryLock takes an owner's lock, if that is to be had.
+func tryLock(owner sync.Locker) bool {
+	l, ok := owner.(interface{ TryLock() bool })
+	if !ok {
+		owner.Lock()
+		return true
+	}
+	for range tries {
+		if l.TryLock() {
+			return true
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+	return false
+}
+
+// list makes the list of the upstreams that there are.
+func (r *Registry) list() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	contain.Point("registry.beat", nil)
+	r.round = r.round[:0]
+	for u := range r.upstreams {
+		r.round = append(r.round, watched{u, u.owner})
+	}
 }
 
 // watched is an upstream with the lock that guarded it a moment ago.

@@ -121,24 +121,22 @@ func (m *Conn) cancelRequest(ctx context.Context, pidAndKey []byte) error {
 
 func (m *Conn) cancel(ctx context.Context) error {
 	m.mu.Lock()
+	defer m.done()
 	m.s.NoReplay()
 	if m.section != nil && (m.s.Busy() || m.up == nil && m.pool.lender != nil) {
 		m.section.cancel(errCanceled)
 	}
 	up := m.up
 	if up == nil {
-		m.mu.Unlock()
 		return nil
 	}
 	m.cancels++
-	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, m.pool.login.ConnectTimeout())
 	defer cancel()
-	err := up.Cancel(ctx)
+	var err error
+	m.unlocked(func() { err = up.Cancel(ctx) })
 	// Once the server has closed that connection, the signal was sent: it cannot meet a later statement, of another session's
 	// even. Until then the upstream stays this one's.
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.cancels--
 	if m.departing() {
 		m.tell()

@@ -25,9 +25,9 @@ func (m *Conn) readBack() error {
 	}
 	u.Unread(m.hold)
 	m.hold = m.hold[:0]
-	m.mu.Unlock()
-	values, err := m.pool.askSettings(ctx, u)
-	m.mu.Lock()
+	var values map[string]string
+	var err error
+	m.unlocked(func() { values, err = m.pool.askSettings(ctx, u) })
 	switch {
 	case m.up != u:
 	case err == nil:
@@ -128,9 +128,7 @@ func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition fun
 		var err error
 		again := m.reshow
 		if m.reshow = false; !again {
-			m.mu.Unlock()
-			n, err = u.Read(buf[h:])
-			m.mu.Lock()
+			n, err = m.readFrom(u, buf[h:])
 		}
 		if (n > 0 || again) && m.up == u {
 			before, deliver := m.take(buf[:h+n], len(buf))
@@ -159,9 +157,7 @@ func (m *Conn) peek() {
 		buf := m.buffer()
 		h := len(m.hold)
 		m.show(buf)
-		m.mu.Unlock()
-		n, err := u.Read(buf[h:])
-		m.mu.Lock()
+		n, err := m.readFrom(u, buf[h:])
 		if n > 0 && m.up == u {
 			before, deliver := m.take(buf[:h+n], len(buf))
 			m.pend = append(append(m.pend, before...), buf[:deliver]...)
@@ -184,9 +180,7 @@ func (m *Conn) stillWriter() {
 	ctx, leave := m.enter(reads)
 	defer leave()
 	ticket := m.pool.login.Cluster.Suspect(u.Instance.ID, errors.New("it refused a write as read-only (25006)"))
-	m.mu.Unlock()
-	in, _, err := m.pool.login.Cluster.Pick(ctx, topology.WantWriter, ticket)
-	m.mu.Lock()
+	in, err := m.pick(ctx, ticket)
 	if m.up != u {
 		return
 	}
@@ -196,6 +190,12 @@ func (m *Conn) stillWriter() {
 	}
 	m.s.Refused()
 	m.lose(fmt.Errorf("%s is not the writer any more: %s is", u.Instance.ID, in.ID))
+}
+
+// pick waits for the writer. mu is held, and let go of meanwhile.
+func (m *Conn) pick(ctx context.Context, after topology.Ticket) (in topology.Instance, err error) {
+	m.unlocked(func() { in, _, err = m.pool.login.Cluster.Pick(ctx, topology.WantWriter, after) })
+	return in, err
 }
 
 // confirmAck holds an acknowledgement back until its server has proved, after it came, that it is the writer still: a
@@ -215,9 +215,7 @@ func (m *Conn) confirmAck() {
 	}
 	ctx, leave := m.enter(reads)
 	defer leave()
-	m.mu.Unlock()
-	in, _, err := cluster.Pick(ctx, topology.WantWriter, cluster.Now())
-	m.mu.Lock()
+	in, err := m.pick(ctx, cluster.Now())
 	switch {
 	case m.up != u:
 	case err == nil && sameServer(in, u.Instance):

@@ -65,19 +65,23 @@ func (m *Conn) borrow(ctx context.Context) (*backend.Upstream, error) {
 	l := m.pool.lender
 	for {
 		ticket := m.ticket
-		m.mu.Unlock()
-		x, err := l.after(ctx, m.s.Wanted(), ticket)
-		m.mu.Lock()
+		wanted := m.s.Wanted()
+		var x *lent
+		var err error
+		m.unlocked(func() { x, err = l.after(ctx, wanted, ticket) })
 		if err != nil {
 			return nil, err
 		}
 		l.own(x, &m.mu)
-		if m.closed {
+		if m.closed || m.broken {
 			l.drop(x, false)
 			return nil, errors.New("closed")
 		}
 		m.lent = x
 		err = m.bring(ctx, x.up)
+		if m.lent != x {
+			return nil, errCrashed // which has ended it
+		}
 		if err == nil {
 			m.heardSoFar(ctx, x)
 			m.speaks(x)
@@ -198,16 +202,18 @@ func (m *Conn) inspect() {
 	ctx, leave := m.enter(reads)
 	defer leave()
 	tracked, unsettled, wanted := m.tracks && m.s.Opaque(), m.s.Unsettled(), m.s.Wanted()
-	m.mu.Unlock()
-	answer, err := u.Query(ctx, session.Inspect)
-	if err == nil && unsettled {
-		_, err = u.Query(ctx, session.ResetTo(wanted))
-	}
+	var answer string
 	var values map[string]string
-	if err == nil && tracked {
-		values, err = m.pool.askSettings(ctx, u)
-	}
-	m.mu.Lock()
+	var err error
+	m.unlocked(func() {
+		answer, err = u.Query(ctx, session.Inspect)
+		if err == nil && unsettled {
+			_, err = u.Query(ctx, session.ResetTo(wanted))
+		}
+		if err == nil && tracked {
+			values, err = m.pool.askSettings(ctx, u)
+		}
+	})
 	x.memory.ForgetUnnamed()
 	switch {
 	case m.up != u:
@@ -228,16 +234,7 @@ func (m *Conn) inspect() {
 
 // pin counts what keeps a session on its upstream, and tells of it once.
 func (m *Conn) pin(why string) {
-	l := m.pool.lender
-	l.mu.Lock()
-	if !m.lent.pinned {
-		m.lent.pinned = true
-		l.stats.Pinned++
-	}
-	if !m.pins[why] {
-		l.stats.Pins[why]++
-	}
-	l.mu.Unlock()
+	m.pool.lender.pin(m.lent, why, !m.pins[why])
 	if m.pins[why] {
 		return
 	}
@@ -249,6 +246,19 @@ func (m *Conn) pin(why string) {
 	if log := m.pool.cfg.Logger; log != nil {
 		log.Info("a session keeps its server connection to itself until this is gone", "cluster", m.pool.cfg.Name, "session", m.id,
 			"application", m.s.Param("application_name"), "state", why, "remedy", "drop, close or unlock it, or DISCARD ALL")
+	}
+}
+
+// pin counts an upstream that its session keeps, and the reason if that is a new one.
+func (l *lender) pin(x *lent, why string, fresh bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !x.pinned {
+		x.pinned = true
+		l.stats.Pinned++
+	}
+	if fresh {
+		l.stats.Pins[why]++
 	}
 }
 
@@ -297,9 +307,7 @@ func (l *lender) verify(ctx context.Context, x *lent) error {
 	if failed != nil || len(wrong) == 0 {
 		return failed
 	}
-	l.mu.Lock()
-	l.stats.Unclean++
-	l.mu.Unlock()
+	l.count(func(s *LendingStats) { s.Unclean++ })
 	if log := l.pool.cfg.Logger; log != nil {
 		log.Error("a server connection carries state of another session; it is closed", "cluster", l.pool.cfg.Name,
 			"instance", x.up.Instance.ID, "state", strings.Join(wrong, "; "))

@@ -121,16 +121,28 @@ func (l *lender) login(ctx context.Context, after topology.Ticket) (*backend.Ups
 		if err != nil {
 			return nil, err
 		}
-		if err = l.ready(ctx, up); err == nil {
+		if err = l.readyOrClosed(ctx, up); err == nil {
 			return up, nil
 		}
-		up.Close(true)
 		var refused *refusal
 		if errors.As(err, &refused) || ctx.Err() != nil {
 			return nil, err
 		}
 		after = l.pool.login.Cluster.Suspect(up.Instance.ID, err)
 	}
+}
+
+// readyOrClosed is ready for an upstream that is closed if that fails, whatever the reason.
+func (l *lender) readyOrClosed(ctx context.Context, up *backend.Upstream) (err error) {
+	isReady := false
+	defer func() {
+		if !isReady {
+			up.Close(true)
+		}
+	}()
+	err = l.ready(ctx, up)
+	isReady = err == nil
+	return err
 }
 
 // ready does with a fresh upstream what comes before all else.

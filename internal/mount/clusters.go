@@ -79,6 +79,7 @@ func openCluster(p *Pool) (*sharedCluster, error) {
 	}
 	shared.cluster = cluster
 	shared.registry = backend.NewRegistry(func(instance string) { cluster.Check(instance) })
+	shared.registry.Logger = p.cfg.Logger
 	shared.registry.Start()
 	return shared, nil
 }

@@ -78,6 +78,8 @@ type Config struct {
 	Logger        *slog.Logger
 	MeterProvider metric.MeterProvider
 	Meter         metric.Meter
+	// OnPanic is called when a panic was contained; nil for not at all.
+	OnPanic func()
 	// OnFailover is called after each failover of the cluster while the pool holds on to it; nil for not at all.
 	OnFailover func(topology.Failover)
 }

@@ -102,6 +102,7 @@ type Conn struct {
 	timed     bool         // there has been one
 	waiters   int          // those inside wait
 	closed    bool
+	broken    bool          // it has crashed
 	given     bool          // the client gave up: nothing is resumed any more
 	departed  chan struct{} // closed when the upstream of a client that has left is clean, or ended; nil: see depart
 	end       error         // what Read returns once pend is empty
@@ -133,8 +134,23 @@ func (m *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, ok, err := m.readOnce(p)
+	if !ok {
+		n, _, err = m.readOnce(p) // it has crashed, and says so
+	}
+	return n, err
+}
+
+// readOnce is Read; not ok, that it has crashed.
+func (m *Conn) readOnce(p []byte) (n int, ok bool, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
+	n, err = m.read(p)
+	return n, true, err
+}
+
+// read is Read with mu held.
+func (m *Conn) read(p []byte) (int, error) {
 	resumed := false
 	for {
 		switch {
@@ -223,9 +239,7 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 		m.reshow = false
 	} else {
 		m.reading = true
-		m.mu.Unlock()
-		n, err = u.Read(buf[h:])
-		m.mu.Lock()
+		n, err = m.readFrom(u, buf[h:])
 		m.reading = false
 		if m.gate {
 			m.tell()
@@ -282,6 +296,13 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	// What the session said on the way stands before what it let through, and what it says of a loss behind it.
 	m.pend = append(append(before, buf[:deliver]...), m.pend...)
 	return 0, nil
+}
+
+// readFrom reads from an upstream. mu is held, and let go of meanwhile.
+func (m *Conn) readFrom(u *backend.Upstream, b []byte) (int, error) {
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	return u.Read(b)
 }
 
 // buffer returns a buffer with room for the message that begins in hold.
@@ -390,12 +411,34 @@ func (m *Conn) gone(words wire.Error) {
 
 // Close implements net.Conn.
 func (m *Conn) Close() error {
-	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
+	first, departing := m.close()
+	if !first {
 		return net.ErrClosed
 	}
-	m.closed = true
+	if !departing {
+		m.pool.left(m)
+	}
+	return nil
+}
+
+// close is Close but for the pool's account, which is left to who cleans up behind a client that departs. It is not the first if that
+// was done before.
+func (m *Conn) close() (first, departing bool) {
+	m.mu.Lock()
+	defer m.done()
+	if m.closed {
+		return false, false
+	}
+	m.closed, first = true, true
+	return true, m.endAll()
+}
+
+// endAll ends what the session has, or reports that it departs. mu is held.
+func (m *Conn) endAll() (departing bool) {
+	if m.broken {
+		m.tell()
+		return false // it has ended already
+	}
 	if m.section != nil {
 		m.section.cancel(net.ErrClosed)
 	}
@@ -413,13 +456,9 @@ func (m *Conn) Close() error {
 	default:
 		m.partIdle()
 	}
-	departing := m.departing() // then that ends what is left of it
+	departing = m.departing() // then that ends what is left of it
 	m.tell()
-	m.mu.Unlock()
-	if !departing {
-		m.pool.left(m)
-	}
-	return nil
+	return departing
 }
 
 // SetDeadline implements net.Conn.
@@ -433,7 +472,7 @@ func (m *Conn) SetWriteDeadline(t time.Time) error { return m.setDeadlines(t, wr
 
 func (m *Conn) setDeadlines(t time.Time, dirs ...direction) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	if m.closed {
 		return net.ErrClosed
 	}

@@ -158,15 +158,15 @@ func (m *Conn) decideAll(ctx context.Context, up *backend.Upstream) error {
 			break
 		}
 		reign := m.pool.login.Cluster.Snapshot().Reign
-		m.mu.Unlock()
-		outcome, err := commit.Decide(ctx, up, e, reign)
+		var outcome commit.Outcome
+		var err error
+		m.unlocked(func() { outcome, err = commit.Decide(ctx, up, e, reign) })
 		if log := m.pool.cfg.Logger; log != nil {
 			log.Debug("commit in doubt", "instance", up.Instance.ID, "outcome", outcome, "evidence", e, "reign", reign, "error", err)
 		}
-		m.mu.Lock()
 		var pg *pgconn.PgError
 		switch {
-		case m.closed:
+		case m.closed || m.broken:
 			return errors.New("closed")
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -29,17 +29,23 @@ func (m *Conn) depart() bool {
 	m.applyDeadlines()
 	go func() {
 		defer close(m.departed)
-		m.mu.Lock()
-		m.cleanUp(u)
-		m.gate = false
-		closed := m.closed
-		m.tell()
-		m.mu.Unlock()
-		if closed {
+		if m.cleanedUp(u) {
 			m.pool.left(m)
 		}
 	}()
 	return true
+}
+
+// cleanedUp cleans up, and reports whether the Conn was closed by then.
+func (m *Conn) cleanedUp(u *backend.Upstream) (closed bool) {
+	m.mu.Lock()
+	defer m.done()
+	defer func() {
+		m.gate, closed = false, m.closed
+		m.tell()
+	}()
+	m.cleanUp(u)
+	return false
 }
 
 // departing reports whether the upstream is being cleaned. mu is held.
@@ -85,9 +91,8 @@ func (m *Conn) endUnit(ctx context.Context, u *backend.Upstream) bool {
 		return false
 	}
 	if m.s.Busy() {
-		m.mu.Unlock()
-		err := u.Cancel(ctx)
-		m.mu.Lock()
+		var err error
+		m.unlocked(func() { err = u.Cancel(ctx) })
 		if err != nil {
 			return false
 		}
@@ -106,9 +111,9 @@ func (m *Conn) endUnit(ctx context.Context, u *backend.Upstream) bool {
 // tidyUp takes away what the client has left behind its last transaction, and reports whether nothing is left.
 func (m *Conn) tidyUp(ctx context.Context, u *backend.Upstream) bool {
 	if m.s.Inspects() {
-		m.mu.Unlock()
-		answer, err := u.Query(ctx, session.Inspect)
-		m.mu.Lock()
+		var answer string
+		var err error
+		m.unlocked(func() { answer, err = u.Query(ctx, session.Inspect) })
 		if err != nil || m.up != u {
 			return false
 		}
@@ -133,10 +138,7 @@ func (m *Conn) instruct(ctx context.Context, u *backend.Upstream, msg pgproto3.F
 	}
 	m.s.Sent()
 	u.Begin()
-	b = out.Bytes()
-	m.mu.Unlock()
-	_, err = u.Write(b)
-	m.mu.Lock()
+	_, err = m.writeTo(u, out.Bytes())
 	return err == nil && m.settleDown(ctx, u)
 }
 

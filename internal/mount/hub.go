@@ -347,6 +347,12 @@ func (h *hub) connected() bool {
 
 // run has an upstream until nobody needs one any more, or none can be had.
 func (h *hub) run(ctx context.Context, done chan struct{}) {
+	if p := h.lender.pool.guard("notifications", func() { h.runUntil(ctx, done) }); p != nil {
+		h.giveUp(p, done)
+	}
+}
+
+func (h *hub) runUntil(ctx context.Context, done chan struct{}) {
 	var ticket topology.Ticket
 	for again := false; ; again = true {
 		up, err := h.connect(ctx, ticket, again)
@@ -491,11 +497,16 @@ func (h *hub) giveUp(err error, done chan struct{}) {
 	h.stop(err)
 	h.sent, h.wishes, h.there, h.done, h.stop = nil, nil, nil, nil, nil
 	h.mu.Unlock()
-	for _, w := range wishes {
-		w.do(err)
-	}
+	h.grant(wishes, err)
 	for m := range deaf {
-		m.deafen(err)
+		h.lender.pool.guard("end of notifications", func() { m.deafen(err) })
 	}
 	close(done)
+}
+
+// grant does what was wished for, each on its own: one that fails leaves the others.
+func (h *hub) grant(wishes []wish, err error) {
+	for _, w := range wishes {
+		h.lender.pool.guard("what waits for notifications", func() { w.do(err) })
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -21,9 +22,18 @@ func (h *hub) serve(ctx context.Context, up *backend.Upstream) error {
 	defer ending()
 	quit := make(chan struct{})
 	var writer sync.WaitGroup
-	writer.Go(func() { h.write(up, quit) })
+	writer.Go(func() {
+		if p := h.lender.pool.guard("wish for notifications", func() { h.write(up, quit) }); p != nil {
+			up.Kill(p)
+			<-quit
+		}
+	})
 	h.nudge()
-	err := lossOf(up, h.read(up))
+	var err error
+	if p := h.lender.pool.guard("notifications", func() { err = h.read(up) }); p != nil {
+		err = p
+	}
+	err = lossOf(up, err)
 	h.mu.Lock()
 	h.up = nil
 	var granted []wish
@@ -40,9 +50,7 @@ func (h *hub) serve(ctx context.Context, up *backend.Upstream) error {
 	up.Close(ctx.Err() == nil)
 	close(quit)
 	writer.Wait()
-	for _, w := range granted {
-		w.do(nil)
-	}
+	h.grant(granted, nil)
 	return err
 }
 
@@ -138,34 +146,36 @@ func (h *hub) answered(up *backend.Upstream) error {
 	h.sent = nil
 	up.Heard(true)
 	h.mu.Unlock()
-	for _, w := range wishes {
-		w.do(err)
-	}
+	h.grant(wishes, err)
 	h.nudge()
 	return err
 }
 
 // notify gives a notification to those who listen.
 func (h *hub) notify(msg []byte) {
+	who, sender := h.listeners(msg)
+	for _, m := range who {
+		m.hear(msg, m == sender)
+	}
+}
+
+// listeners are those whom a notification is for, and the one whose own it is, if it is the own of one that listens. A mark is for nobody.
+func (h *hub) listeners(msg []byte) (who []*Conn, sender *Conn) {
 	name, payload := session.Notification(msg)
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	contain.Point("hub.notify", msg)
 	if string(name) == h.own {
 		if k := h.marks[string(payload)]; k != nil {
 			delete(h.marks, k.text)
 			h.open(k.conn, k.channels)
 		}
-		h.mu.Unlock()
-		return
+		return nil, nil
 	}
-	sender := h.senders[binary.BigEndian.Uint32(msg[wire.HeaderLen:])]
-	var who []*Conn
 	for m, open := range h.ears[string(name)] {
 		if open {
 			who = append(who, m)
 		}
 	}
-	h.mu.Unlock()
-	for _, m := range who {
-		m.hear(msg, m == sender)
-	}
+	return who, h.senders[binary.BigEndian.Uint32(msg[wire.HeaderLen:])]
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/topology"
 )
@@ -185,22 +186,13 @@ func (l *lender) try(settings string, version uint64) *lent {
 
 // borrow waits for an upstream, one whose instance was proven after the ticket. It prefers one with the settings.
 func (l *lender) borrow(ctx context.Context, settings string, after topology.Ticket) (*lent, error) {
-	l.mu.Lock()
-	if len(l.queue) == 0 {
-		if x := l.takeIdle(settings); x != nil {
-			l.stats.Borrowed++
-			l.unlock()
-			return x, nil
-		}
-		if l.another() {
-			l.unlock()
-			return l.make(ctx, after)
-		}
+	x, w, lacks := l.first(settings)
+	switch {
+	case x != nil:
+		return x, nil
+	case w == nil:
+		return l.make(ctx, after)
 	}
-	w := &waiter{turn: make(chan *lent, 1)}
-	l.queue = append(l.queue, w)
-	lacks := l.lacks()
-	l.unlock()
 	if lacks {
 		l.quota().ask(l)
 	}
@@ -248,6 +240,32 @@ func (l *lender) borrow(ctx context.Context, settings string, after topology.Tic
 	}}
 }
 
+// first returns an upstream that is idle, or else a place in the queue; neither is the right to make one. With the place, it reports whether
+// the quota stands in the way.
+func (l *lender) first(settings string) (x *lent, w *waiter, lacks bool) {
+	l.mu.Lock()
+	defer l.unlock()
+	if len(l.queue) == 0 {
+		if x := l.takeIdle(settings); x != nil {
+			l.stats.Borrowed++
+			return x, nil, false
+		}
+		if l.another() {
+			return nil, nil, false
+		}
+	}
+	w = &waiter{turn: make(chan *lent, 1)}
+	l.queue = append(l.queue, w)
+	return nil, w, l.lacks()
+}
+
+// count changes the statistics.
+func (l *lender) count(change func(*LendingStats)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.stats)
+}
+
 // served is the end of a wait.
 func (l *lender) served(ctx context.Context, x *lent, after topology.Ticket, begun time.Time) (*lent, error) {
 	l.pool.metrics.waited(time.Since(begun))
@@ -258,14 +276,13 @@ func (l *lender) served(ctx context.Context, x *lent, after topology.Ticket, beg
 		x.up.Close(x.up.Killed() != nil)
 		return l.make(ctx, after)
 	}
-	l.mu.Lock()
-	l.stats.Borrowed++
-	l.mu.Unlock()
+	l.count(func(s *LendingStats) { s.Borrowed++ })
 	return x, nil
 }
 
 // takeIdle takes an idle upstream that lives: one with the settings, else the one that was used last. mu is held.
 func (l *lender) takeIdle(settings string) *lent {
+	contain.Point("lender.take", nil)
 	best := -1
 	for i := len(l.idle) - 1; i >= 0; i-- {
 		x := l.idle[i]
@@ -307,15 +324,19 @@ func (l *lender) make(ctx context.Context, after topology.Ticket) (*lent, error)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, cause)
 	defer cancel()
+	made := false
+	defer func() {
+		if !made {
+			l.pass(nil)
+		}
+	}()
 	l.pool.watch()
 	up, err := l.login(ctx, after)
 	if err != nil {
-		l.pass(nil)
 		return nil, err
 	}
-	l.mu.Lock()
-	l.stats.Borrowed++
-	l.mu.Unlock()
+	made = true
+	l.count(func(s *LendingStats) { s.Borrowed++ })
 	return &lent{up: up, memory: session.NewMemory(up.Params, l.fresh)}, nil
 }
 
@@ -333,15 +354,13 @@ func (l *lender) bounded(d time.Duration) time.Duration {
 // own makes somebody's lock the one that guards the upstream. It is held.
 func (l *lender) own(x *lent, owner sync.Locker) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	x.up.Own(owner)
-	l.mu.Unlock()
 }
 
 // give takes an upstream back whose session is done with it. The lock of its owner is held.
 func (l *lender) give(x *lent) {
-	l.mu.Lock()
-	x.up.Own(&l.mu)
-	l.mu.Unlock()
+	l.own(x, &l.mu)
 	if !x.memory.Usable() || x.unwanted() || l.tooMany() || l.cfg().Lifetime > 0 && time.Since(x.up.Since) > l.cfg().Lifetime {
 		l.drop(x, false)
 		return
@@ -357,29 +376,37 @@ func (l *lender) drop(x *lent, abort bool) {
 
 // pass gives an upstream, or the right to make one, to the first who waits, unless another pool is to have one instead.
 func (l *lender) pass(x *lent) {
+	ends, lacks := l.passed(x)
+	if lacks {
+		l.quota().ask(l)
+	}
+	if ends {
+		x.up.Close(false)
+	}
+}
+
+// passed is pass under the lock. It reports whether the upstream is to be closed, and whether the quota stands in the way of somebody who
+// waits.
+func (l *lender) passed(x *lent) (ends, lacks bool) {
 	l.mu.Lock()
+	defer l.unlock()
 	waits := len(l.queue) > 0 && !l.closed
 	switch yields := l.quota().yields(l, waits); {
 	case waits && !yields:
 		w := l.queue[0]
 		l.queue = slices.Delete(l.queue, 0, 1)
 		w.turn <- x
-		l.mu.Unlock()
-		return
+		return false, false
 	case x == nil:
 		l.fewer(1)
 	case l.closed || yields:
 		l.fewer(1)
-		defer x.up.Close(false)
+		ends = true
 	default:
 		x.idleSince = time.Now()
 		l.idle = append(l.idle, x)
 	}
-	lacks := l.lacks()
-	l.unlock()
-	if lacks {
-		l.quota().ask(l)
-	}
+	return ends, l.lacks()
 }
 
 // greeting is what a server reports with the settings, nil when that is not known yet.
@@ -413,22 +440,28 @@ func (l *lender) clean(stop, done chan struct{}) {
 	ticker := time.NewTicker(janitorial)
 	defer ticker.Stop()
 	for {
-		l.closeIdle()
-		for _, h := range l.allHubs() {
-			h.tidy(time.Now())
-		}
-		for l.wants() {
-			x, err := l.make(ctx, 0)
-			if err != nil {
-				break // the next client finds out why
-			}
-			l.pass(x)
-		}
+		l.pool.guard("upstreams that nobody uses", func() { l.tidy(ctx) })
 		select {
 		case <-stop:
 			return
 		case <-ticker.C:
 		}
+	}
+}
+
+// tidy is one round of clean.
+func (l *lender) tidy(ctx context.Context) {
+	contain.Point("janitor", nil)
+	l.closeIdle()
+	for _, h := range l.allHubs() {
+		h.tidy(time.Now())
+	}
+	for l.wants() {
+		x, err := l.make(ctx, 0)
+		if err != nil {
+			break // the next client finds out why
+		}
+		l.pass(x)
 	}
 }
 
@@ -471,10 +504,16 @@ func (l *lender) closeAll() int {
 }
 
 func (l *lender) closeIdle() {
+	for _, x := range l.takeOld(l.quota().tooManyIdle()) {
+		x.up.Close(false)
+	}
+}
+
+// takeOld takes the idle upstreams that are to be closed; tooMany of them are so because of their number.
+func (l *lender) takeOld(tooMany int) (old []*lent) {
 	now := time.Now()
-	tooMany := l.quota().tooManyIdle()
-	var old []*lent
 	l.mu.Lock()
+	defer l.unlock()
 	l.idle = slices.DeleteFunc(l.idle, func(x *lent) bool {
 		spare := l.open-len(old) > l.cfg().MinIdle
 		// What a server says unasked is mostly its end.
@@ -490,8 +529,5 @@ func (l *lender) closeIdle() {
 		l.idle = slices.Delete(l.idle, 0, n)
 	}
 	l.fewer(len(old))
-	l.unlock()
-	for _, x := range old {
-		x.up.Close(false)
-	}
+	return old
 }

@@ -31,11 +31,10 @@ func (m *Conn) handOver() {
 	defer leave()
 	h, channels := l.hub(m.s.Param("client_encoding")), m.s.Unrelayed()
 	m.renewHub()
-	m.mu.Unlock()
-	err := h.listen(ctx, m, channels, u.Instance.ID)
-	m.mu.Lock()
+	var err error
+	m.unlocked(func() { err = h.listen(ctx, m, channels, u.Instance.ID) })
 	switch {
-	case m.closed:
+	case m.closed || m.broken:
 		h.keep(m, nil)
 		return
 	case m.up != u:
@@ -53,17 +52,18 @@ func (m *Conn) handOver() {
 	m.hub = h
 	m.s.Relay()
 	k := h.mark(m, channels)
-	m.mu.Unlock()
 	answers := 0
-	err = u.Exchange(ctx, session.HandOver(h.own, k.text), func(kind byte, msg []byte) bool {
-		if kind == wire.ReadyForQuery {
-			answers++
-		}
-		return answers == 2
+	var said []byte
+	m.unlocked(func() {
+		err = u.Exchange(ctx, session.HandOver(h.own, k.text), func(kind byte, msg []byte) bool {
+			if kind == wire.ReadyForQuery {
+				answers++
+			}
+			return answers == 2
+		})
+		said = u.Asides()
 	})
-	said := u.Asides()
-	m.mu.Lock()
-	if m.closed {
+	if m.closed || m.broken {
 		return
 	}
 	marked := m.up == u && m.s.HandedOver(said, channels, h.own, k.text)
@@ -111,9 +111,7 @@ func (m *Conn) heardSoFar(ctx context.Context, x *lent) {
 	if h == nil || x.heardBy == h {
 		return
 	}
-	m.mu.Unlock()
-	h.catchUp(ctx)
-	m.mu.Lock()
+	m.unlocked(func() { h.catchUp(ctx) })
 }
 
 // hearOwn waits until the hub has received what the session's unit has notified. mu is held, and let go of meanwhile.
@@ -138,55 +136,60 @@ func (m *Conn) speaks(x *lent) {
 
 // hear is given a notification by the hub, and whether it is the session's own.
 func (m *Conn) hear(msg []byte, own bool) {
-	m.mu.Lock()
-	full := m.s.InboxFull()
-	m.s.Heard(msg, own)
-	if m.s.InboxFull() && !full {
-		m.countMissed()
-	}
-	m.stir()
+	m.stir(func() {
+		full := m.s.InboxFull()
+		m.s.Heard(msg, own)
+		if m.s.InboxFull() && !full {
+			m.countMissed()
+		}
+	})
 }
 
 // missed is told by the hub that it may not have received everything.
 func (m *Conn) missed() {
-	m.mu.Lock()
-	m.s.Missed("the connection that receives notifications moved to another one")
-	m.countMissed()
-	m.stir()
+	m.stir(func() {
+		m.s.Missed("the connection that receives notifications moved to another one")
+		m.countMissed()
+	})
 }
 
 // deafen is told by the hub that nothing is received any more.
 func (m *Conn) deafen(err error) {
-	m.mu.Lock()
-	if len(m.s.Relayed()) > 0 {
-		m.deaf = err
-	}
-	m.stir()
+	m.stir(func() {
+		if len(m.s.Relayed()) > 0 {
+			m.deaf = err
+		}
+	})
 }
 
 func (m *Conn) countMissed() {
-	l := m.pool.lender
-	l.mu.Lock()
-	l.stats.Missed++
-	l.mu.Unlock()
+	m.pool.lender.count(func(s *LendingStats) { s.Missed++ })
 	m.pool.metrics.missed()
 }
 
-// stir lets go of mu and has somebody read, if there is something for the client.
-func (m *Conn) stir() {
-	hears := m.hears()
-	if hears {
+// stir does something with what the client is to be told, and has somebody read, if it may be told now.
+func (m *Conn) stir(change func()) {
+	if hears, f := m.stirred(change); hears && f != nil {
+		f()
+	}
+}
+
+func (m *Conn) stirred(change func()) (hears bool, f func()) {
+	m.mu.Lock()
+	defer m.done()
+	if m.broken {
+		return false, nil
+	}
+	hears, f = true, m.onNews // should it crash: it has something to say then
+	change()
+	if hears = m.hears(); hears {
 		m.tell()
 		if m.reading && m.up != nil {
 			m.kicked = true
 			_ = m.up.SetReadDeadline(time.Unix(1, 0))
 		}
 	}
-	f := m.onNews
-	m.mu.Unlock()
-	if hears && f != nil {
-		f()
-	}
+	return hears, f
 }
 
 // hears reports whether the client may have something of the hub's. mu is held.

@@ -19,6 +19,7 @@ type metrics struct {
 	pins     metric.Int64Counter
 	waits    metric.Float64Histogram
 	gaps     metric.Int64Counter
+	panics   metric.Int64Counter
 }
 
 func newMetrics(cfg Config) (*metrics, error) {
@@ -49,8 +50,14 @@ func newMetrics(cfg Config) (*metrics, error) {
 		metric.WithDescription("Sessions that were told that they may have missed notifications."), metric.WithUnit("{session}")); err != nil {
 		return nil, err
 	}
+	if m.panics, err = meter.Int64Counter("fairlead.panics",
+		metric.WithDescription("Internal errors that have ended a session, and nothing else; the log has their stacks."), metric.WithUnit("{panic}")); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
+
+func (m *metrics) panicked() { m.panics.Add(context.Background(), 1, m.cluster) }
 
 func (m *metrics) missed() { m.gaps.Add(context.Background(), 1, m.cluster) }
 

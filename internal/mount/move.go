@@ -19,7 +19,7 @@ const (
 // leaves is called when the upstream begins to be one that is to be left.
 func (m *Conn) leaves() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	if !m.reading {
 		m.moveOn()
 	}
@@ -72,11 +72,12 @@ func (m *Conn) ping() error {
 	}
 	u.Unread(m.hold)
 	m.hold = m.hold[:0]
-	m.mu.Unlock()
-	limited, cancel := context.WithTimeoutCause(ctx, pingPatience, errSilent)
-	err := u.Ping(limited)
-	cancel()
-	m.mu.Lock()
+	var err error
+	m.unlocked(func() {
+		limited, cancel := context.WithTimeoutCause(ctx, pingPatience, errSilent)
+		defer cancel()
+		err = u.Ping(limited)
+	})
 	switch {
 	case m.up != u || err == nil:
 		return nil

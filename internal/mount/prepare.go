@@ -26,9 +26,9 @@ func (m *Conn) prepare(missing []*session.Statement) error {
 	u.Unread(m.hold)
 	m.hold = m.hold[:0]
 	status := m.s.Status()
-	m.mu.Unlock()
-	made, err := prepareAll(ctx, u, missing, status)
-	m.mu.Lock()
+	var made []*session.Statement
+	var err error
+	m.unlocked(func() { made, err = prepareAll(ctx, u, missing, status) })
 	var refused *refusal
 	switch {
 	case m.up != u:

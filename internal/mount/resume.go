@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/commit"
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -163,7 +164,7 @@ func (m *Conn) resume(dir direction) error {
 	}()
 	for {
 		up, err := m.attach(ctx)
-		if m.closed {
+		if m.closed || m.broken {
 			if up != nil {
 				m.part(up, true)
 			}
@@ -244,22 +245,33 @@ func (m *Conn) attach(ctx context.Context) (*backend.Upstream, error) {
 	}
 	for {
 		ticket := m.ticket
-		m.mu.Unlock()
-		up, err := m.pool.login.Connect(ctx, ticket, &m.mu)
-		m.mu.Lock()
+		var up *backend.Upstream
+		var err error
+		m.unlocked(func() { up, err = m.pool.login.Connect(ctx, ticket, &m.mu) })
 		if err != nil {
 			return nil, err
 		}
-		err = m.bring(ctx, up)
-		if err == nil {
+		if err = m.bringOwn(ctx, up); err == nil {
 			return up, nil
 		}
-		up.Close(true)
 		if final(err) || ctx.Err() != nil || m.closed {
 			return nil, err
 		}
 		m.ticket = m.pool.login.Cluster.Suspect(up.Instance.ID, err)
 	}
+}
+
+// bringOwn is bring for an upstream that is closed if that fails, whatever the reason.
+func (m *Conn) bringOwn(ctx context.Context, up *backend.Upstream) (err error) {
+	brought := false
+	defer func() {
+		if !brought {
+			up.Close(true)
+		}
+	}()
+	err = m.bring(ctx, up)
+	brought = err == nil
+	return err
 }
 
 // final reports whether no other upstream is tried after this.
@@ -276,19 +288,20 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 	}
 	m.insisted = nil
 	risky := x != nil && up.Silence() >= pingAfter && (m.decide || m.replay || m.s.Risky(m.first))
-	m.mu.Unlock()
 	var err error
-	if x != nil {
-		err = m.tidy(ctx, x, risky)
-	}
 	var mode commit.Mode
-	if err == nil {
-		mode, err = m.modeOf(ctx, up, x)
-	}
-	if err == nil && last != nil && (decide || m.replay) && sameServer(last.instance, up.Instance) {
-		err = endFormer(ctx, up, last, decide)
-	}
-	m.mu.Lock()
+	ends := last != nil && (decide || m.replay) && sameServer(last.instance, up.Instance)
+	m.unlocked(func() {
+		if x != nil {
+			err = m.tidy(ctx, x, risky)
+		}
+		if err == nil {
+			mode, err = m.modeOf(ctx, up, x)
+		}
+		if err == nil && ends {
+			err = endFormer(ctx, up, last, decide)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -316,9 +329,8 @@ func (m *Conn) bring(ctx context.Context, up *backend.Upstream) error {
 		}
 		return nil
 	}
-	m.mu.Unlock()
-	made, err := m.pool.restore(ctx, up, plan)
-	m.mu.Lock()
+	var made []*session.Statement
+	m.unlocked(func() { made, err = m.pool.restore(ctx, up, plan) })
 	if err != nil {
 		return err
 	}
@@ -341,9 +353,13 @@ func (m *Conn) send(b []byte) bool {
 	if len(b) > inlineWrite {
 		m.writing = true
 		go func() {
-			_, err := u.Write(b)
+			var err error
+			if p := contain.Run(func() { _, err = u.Write(b) }); p != nil {
+				p.Log(m.pool.cfg.Logger, "write of a replay", "cluster", m.pool.cfg.Name)
+				err = p
+			}
 			m.mu.Lock()
-			defer m.mu.Unlock()
+			defer m.done()
 			m.writing = false
 			m.tell()
 			if err != nil {
@@ -352,9 +368,7 @@ func (m *Conn) send(b []byte) bool {
 		}()
 		return true
 	}
-	m.mu.Unlock()
-	_, err := u.Write(b)
-	m.mu.Lock()
+	_, err := m.writeTo(u, b)
 	if err != nil && m.up == u {
 		m.lose(lossOf(u, err))
 		return false

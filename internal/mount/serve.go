@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -11,7 +12,7 @@ import (
 // to send, and not the client's.
 func (m *Conn) Due() bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return m.due()
 }
 
@@ -22,7 +23,7 @@ func (m *Conn) due() bool {
 // Pending reports whether Read has something to return at once.
 func (m *Conn) Pending() bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return len(m.pend) > 0 || m.hears()
 }
 
@@ -53,14 +54,14 @@ func (m *Conn) pidAndKey() string {
 // Deserted reports whether a server works for a client that has not said goodbye. One that reads COPY data ends by itself.
 func (m *Conn) Deserted() bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return m.up != nil && m.s.Busy() && !m.s.CopyingIn() && !m.given
 }
 
 // Owes reports whether the server may send something at any time, because of work that is not over or a LISTEN.
 func (m *Conn) Owes() bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return m.over() || m.owes() || m.s.Waits()
 }
 
@@ -69,43 +70,68 @@ func (m *Conn) over() bool { return len(m.pend) > 0 || m.end != nil || m.closed 
 // Duplex reports whether either side may speak at any time: the client sends COPY data, or waits for notifications.
 func (m *Conn) Duplex() bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return m.s.CopyingIn() || m.s.Listening()
 }
 
 // Partial returns the number of the message that the client has begun and not ended, and how many bytes of it have come; 0 where
 // there is none.
 func (m *Conn) Partial() (message uint64, have int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if !m.glance() {
+		return 0, 0
+	}
+	defer m.done()
 	return m.s.Partial()
 }
 
 // Idle reports whether the client is outside of a transaction and has been given all that it is owed.
 func (m *Conn) Idle() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if !m.glance() {
+		return false
+	}
+	defer m.done()
 	return m.s.Idle() && m.s.Status() == wire.StatusIdle && len(m.pend) == 0
 }
 
 // InTransaction reports whether the client is in a transaction, or has begun what only it can go on with (COPY data, messages
 // without a Sync), and has been given all that it is owed.
 func (m *Conn) InTransaction() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if !m.glance() {
+		return false
+	}
+	defer m.done()
 	return m.s.Midway() && !m.due()
 }
 
 // Listens reports whether the client waits for notifications.
 func (m *Conn) Listens() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if !m.glance() {
+		return false
+	}
+	defer m.done()
 	return m.s.Listens()
 }
 
 // Running reports whether a server works for the session.
 func (m *Conn) Running() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	if !m.glance() {
+		return false
+	}
+	defer m.done()
 	return m.up != nil && m.s.Busy() && m.section == nil
+}
+
+// glances is how often a look at a session tries to get its lock.
+const glances = 20
+
+// glance takes mu if that is to be had soon, and reports whether it was: those who look after all sessions do not wait for one that is
+// stuck, and take it for one that is busy.
+func (m *Conn) glance() bool {
+	for range glances {
+		if m.mu.TryLock() {
+			return true
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+	return false
 }

@@ -163,9 +163,8 @@ func (m *Conn) adoptSettings(params map[string]string) *session.Problem {
 	ctx, leave := m.enter(writes)
 	defer leave()
 	u := m.up
-	m.mu.Unlock()
-	_, err := u.Query(ctx, sql.String())
-	m.mu.Lock()
+	var err error
+	m.unlocked(func() { _, err = u.Query(ctx, sql.String()) })
 	if pg := (*pgconn.PgError)(nil); err == nil || errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" || m.up != u {
 		return startupProblem(ctx, err)
 	}

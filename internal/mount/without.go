@@ -6,21 +6,21 @@ import "sync/atomic"
 // nested.
 func (m *Conn) BeginWithoutReplay() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	m.s.BeginWithoutReplay()
 }
 
 // EndWithoutReplay ends what BeginWithoutReplay has begun.
 func (m *Conn) EndWithoutReplay() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	m.s.EndWithoutReplay()
 }
 
 // Replays is how often the unit that is open was replayed.
 func (m *Conn) Replays() int {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.done()
 	return m.s.Replays()
 }
 

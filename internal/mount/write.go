@@ -12,32 +12,50 @@ import (
 // Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
 // as leave to do the work again.
 func (m *Conn) Write(p []byte) (int, error) {
-	m.mu.Lock()
-	if m.up == nil && m.pool.lender != nil {
-		m.borrowNow(p)
+	n, u, body, mark, err := m.write(p)
+	if u == nil {
+		if n == 0 && err == nil {
+			n = len(p) // it has crashed, and the client reads of it
+		}
+		return n, err
 	}
-	u := m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() || u.Leaves() {
-		defer m.mu.Unlock()
-		return m.slowWrite(p)
-	}
-	mark := m.s.Mark()
-	out := m.s.Client(p)
-	if out.Special() || m.lent != nil && !m.s.Busy() {
-		defer m.mu.Unlock()
-		done, err := m.pass(p, out, mark)
-		return m.goOn(p, done, err)
-	}
-	m.s.Sent()
-	u.Begin()
-	m.mu.Unlock()
-	none, err := u.Write(out.Body)
+	none, err := u.Write(body)
 	if err == nil {
 		return len(p), nil
 	}
+	return m.notWritten(p, u, mark, none, err)
+}
+
+// write is Write up to where nothing but body is to be written to u, if that is not nil.
+func (m *Conn) write(p []byte) (n int, u *backend.Upstream, body []byte, mark session.Mark, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	done, err := m.writeFailed(p, u, mark, none, err)
+	defer m.done()
+	if m.up == nil && m.pool.lender != nil {
+		m.borrowNow(p)
+	}
+	u = m.up
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() || u.Leaves() {
+		n, err = m.slowWrite(p)
+		return n, nil, nil, mark, err
+	}
+	mark = m.s.Mark()
+	out := m.s.Client(p)
+	if out.Special() || m.lent != nil && !m.s.Busy() {
+		n, err = m.pass(p, out, mark)
+		n, err = m.goOn(p, n, err)
+		return n, nil, nil, mark, err
+	}
+	m.s.Sent()
+	u.Begin()
+	return 0, u, out.Body, mark, nil
+}
+
+// notWritten is the end of a write that has failed.
+func (m *Conn) notWritten(p []byte, u *backend.Upstream, mark session.Mark, none bool, failed error) (n int, err error) {
+	m.mu.Lock()
+	defer m.done()
+	n = len(p) // should it crash
+	done, err := m.writeFailed(p, u, mark, none, failed)
 	return m.goOn(p, done, err)
 }
 
@@ -150,12 +168,16 @@ func (m *Conn) sayGoodbye(p []byte) {
 		m.terminate()
 		return
 	}
-	m.mu.Unlock()
-	_, err := u.Write(p)
-	m.mu.Lock()
+	_, err := m.writeTo(u, p)
 	if err != nil && m.up == u {
 		m.lose(lossOf(u, err))
 	}
+}
+
+// writeTo writes to an upstream. mu is held, and let go of meanwhile.
+func (m *Conn) writeTo(u *backend.Upstream, b []byte) (none bool, err error) {
+	m.unlocked(func() { none, err = u.Write(b) })
+	return none, err
 }
 
 // dispatch gives what the client wrote to the session, and to the upstream what comes out. It returns how much of p that
@@ -183,9 +205,9 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	u := m.up
 	m.s.Sent()
 	u.Begin()
-	m.mu.Unlock()
-	none, err := writeOut(u, out)
-	m.mu.Lock()
+	var none bool
+	var err error
+	m.unlocked(func() { none, err = writeOut(u, out) })
 	if err != nil {
 		return m.writeFailed(p[:n], u, mark, none, err)
 	}
@@ -240,10 +262,12 @@ func (m *Conn) writeFailed(p []byte, u *backend.Upstream, mark session.Mark, non
 func (m *Conn) unframed(why string) {
 	m.given = true
 	if m.up != nil {
-		if m.s.Busy() {
-			m.part(m.up, true)
-		} else {
+		switch {
+		case m.departing():
+		case !m.s.Busy():
 			m.partIdle()
+		case !m.depart():
+			m.part(m.up, true)
 		}
 	}
 	m.pend = append(m.pend, fatal("08P01", why, errors.New("fairlead: the client sent what is not PostgreSQL's protocol"))...)

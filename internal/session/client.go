@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -47,6 +48,7 @@ func (o Out) Bytes() []byte {
 // and large ones as they come. While the session answers itself, nothing. Body is valid until the next call. It must not
 // be called while the session Waits.
 func (s *Session) Client(p []byte) (out Out) {
+	contain.Point("session.client", p)
 	if s.joined != nil {
 		s.spare, s.joined = s.joined[:0], nil
 	}
@@ -58,7 +60,7 @@ func (s *Session) client(p []byte) (out Out) {
 		return s.clientPieces(p)
 	}
 	n := s.clientMessages(p, &out)
-	if n < len(p) && !out.Lost && len(out.Rest) == 0 {
+	if n < len(p) && !out.Lost && !out.End && len(out.Rest) == 0 {
 		s.keepTail(p[n:], &out)
 	}
 	return out
@@ -67,11 +69,12 @@ func (s *Session) client(p []byte) (out Out) {
 // clientMessages works through the whole messages at the start of p and returns their length.
 func (s *Session) clientMessages(p []byte, out *Out) int {
 	i, malformed, onlyData := 0, false, true
-	for {
+	for ended := false; !ended; { // what stands behind a Terminate is for nobody
 		n, ok := wire.FrontendSize(p[i:])
 		if !ok || n > len(p)-i {
 			break
 		}
+		ended = p[i] == wire.Terminate
 		if n == 0 {
 			if out.Rest = p[i:]; i == 0 { // what stands before it is taken first
 				out.Lost, out.Why, out.Rest = true, wire.Unframed(p), nil

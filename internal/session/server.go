@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/fairlead-go/fairlead/internal/contain"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
@@ -54,6 +55,7 @@ type View struct {
 // Server takes bytes that came from the upstream. It may move them inside b. Only whole messages are delivered, so
 // that an error can be put behind them at any time.
 func (s *Session) Server(b []byte) View {
+	contain.Point("session.server", b)
 	if s.streaming > 0 {
 		return s.serverStream(b)
 	}
@@ -161,6 +163,9 @@ func (s *Session) Stream(b []byte) bool {
 	s.digest(b)
 	return true
 }
+
+// Streaming reports whether the client has seen the beginning of a message, and not its end.
+func (s *Session) Streaming() bool { return s.streaming > 0 }
 
 func (s *Session) serverStream(b []byte) View {
 	n := min(s.streaming, len(b))
