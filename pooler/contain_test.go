@@ -183,7 +183,7 @@ func TestAPanicOfWhatAllShareIsNotItsEnd(t *testing.T) {
 			listener, speaker := connect(t, dsn), connect(t, dsn)
 			exec(t, listener, "listen news")
 			exec(t, speaker, "notify news, 'first'")
-			notified(t, listener, "first")
+			receives(t, listener, "first")
 			failed := failAt(t, point, func([]byte) bool { return true })
 			for i := 0; !failed.Load(); i++ {
 				exec(t, speaker, fmt.Sprintf("notify news, 'on the way %d'", i))
@@ -222,7 +222,7 @@ func TestAPanicOfWhatAllShareIsNotItsEnd(t *testing.T) {
 	}
 }
 
-func notified(t *testing.T, c *pgx.Conn, want string) {
+func receives(t *testing.T, c *pgx.Conn, want string) {
 	t.Helper()
 	n, err := c.WaitForNotification(testContext(t))
 	if err != nil || n.Payload != want {

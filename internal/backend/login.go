@@ -307,7 +307,11 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	if snap.Kind == topology.KindNone && l.validate != nil {
 		cfg.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error {
-			if err := l.validate(ctx, pg); err != nil {
+			var err error
+			if p := contain.Run(func() { err = l.validate(ctx, pg) }); p != nil {
+				err = errMalformed // pgconn's own reads of an answer what it takes to be there
+			}
+			if err != nil {
 				return &misfitError{err}
 			}
 			return nil
@@ -317,7 +321,10 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	contain.Point("backend.login", nil)
 	pg := l.ahead.take(ctx, in)
 	if pg == nil {
-		pg, err = l.enter(ctx, cfg)
+		if p := contain.Run(func() { pg, err = l.enter(ctx, cfg) }); p != nil {
+			p.Log(l.Registry.Logger, "login", "instance", in.ID)
+			err = p
+		}
 	}
 	if err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrKilled) {

@@ -119,9 +119,7 @@ func (m *Conn) hearOwn() {
 	if h := m.hub; h != nil {
 		ctx, leave := m.enter(reads)
 		defer leave()
-		m.mu.Unlock()
-		h.catchUp(ctx)
-		m.mu.Lock()
+		m.unlocked(func() { h.catchUp(ctx) })
 	}
 	m.s.AcceptNotified()
 }
