@@ -11,7 +11,7 @@ import (
 const (
 	// pingAfter is after how long a silence a server is asked whether it is there, before it is sent what could not be told of
 	// afterwards whether it happened. All else finds out by itself, without a round trip for it.
-	pingAfter = time.Second
+	pingAfter = 500 * time.Millisecond
 	// pingPatience bounds the wait for the answer. That the path is dead is known sooner, mostly.
 	pingPatience = 2 * time.Second
 )
