@@ -69,7 +69,9 @@ func FuzzFront(f *testing.F) {
 			_ = theirs.Close()
 		}()
 		_ = ours.SetDeadline(time.Now().Add(time.Minute))
-		c := &client{server: s, listener: &s.cfg.Load().Listeners[0], conn: ours, raw: ours}
+		e := new(endpoint)
+		e.settings.Store(&s.cfg.Load().Listeners[0])
+		c := &client{server: s, endpoint: e, listener: e.settings.Load(), conn: ours, raw: ours}
 		_ = c.start(t.Context()) // it is refused one way or another
 		if c.mount != nil || c.shared != nil {
 			t.Error("a session began without a password")
