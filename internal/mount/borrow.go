@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/catalog"
 	"github.com/fairlead-go/fairlead/internal/session"
 	"github.com/fairlead-go/fairlead/internal/wire"
 	"github.com/fairlead-go/fairlead/topology"
@@ -201,12 +203,19 @@ func (m *Conn) inspect() {
 	}
 	ctx, leave := m.enter(reads)
 	defer leave()
-	tracked, unsettled, wanted := m.tracks && m.s.Opaque(), m.s.Unsettled(), m.s.Wanted()
+	wonders := m.s.Wonders()
 	var answer string
 	var values map[string]string
 	var err error
 	m.unlocked(func() {
 		answer, err = u.Query(ctx, session.Inspect)
+		if err == nil && wonders {
+			err = m.pool.learnFunctions(ctx, u)
+		}
+	})
+	m.s.Reconsider()
+	tracked, unsettled, wanted := m.tracks && m.s.Opaque(), m.s.Unsettled(), m.s.Wanted()
+	m.unlocked(func() {
 		if err == nil && unsettled {
 			_, err = u.Query(ctx, session.ResetTo(wanted))
 		}
@@ -230,6 +239,19 @@ func (m *Conn) inspect() {
 		}
 		m.release()
 	}
+}
+
+// learnFunctions asks which functions of the database leave nothing in a session. What the server does not tell stays unknown.
+func (p *Pool) learnFunctions(ctx context.Context, u *backend.Upstream) error {
+	generation := p.functions.Generation()
+	answer, err := u.Query(ctx, catalog.FunctionsQuery)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" {
+		answer, err = "[]", nil
+	}
+	if err != nil {
+		return err
+	}
+	return p.functions.Learn(answer, generation)
 }
 
 // pin counts what keeps a session on its upstream, and tells of it once.

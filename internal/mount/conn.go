@@ -123,6 +123,7 @@ func newConn(p *Pool, id uint64) *Conn {
 	m.tracks = len(p.cfg.TrackSettings) > 0
 	if p.lender != nil {
 		m.s.Share(id)
+		m.s.Functions = &p.functions
 		m.s.NoBlocks = p.lender.cfg().NoBlocks
 	}
 	return m

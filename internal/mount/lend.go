@@ -440,6 +440,7 @@ func (l *lender) clean(stop, done chan struct{}) {
 	ticker := time.NewTicker(janitorial)
 	defer ticker.Stop()
 	for {
+		l.pool.functions.Expire()
 		l.pool.guard("upstreams that nobody uses", func() { l.tidy(ctx) })
 		select {
 		case <-stop:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/credentials"
 	"github.com/fairlead-go/fairlead/internal/backend"
+	"github.com/fairlead-go/fairlead/internal/catalog"
 	"github.com/fairlead-go/fairlead/topology"
 )
 
@@ -22,6 +23,8 @@ type Pool struct {
 	login   *backend.Login
 	metrics *metrics
 	lender  *lender // nil: every Conn has an upstream of its own
+
+	functions catalog.Functions // of the database, for sessions that borrow
 
 	readBack string // the query for the settings that are tracked
 	modes    modes

@@ -213,7 +213,7 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	case wire.FunctionCall:
 		s.open = false
 		s.unitDirty = true
-		s.noteCall()
+		s.noteCall(nil)
 		s.segment = segment{}
 	case wire.Describe, wire.Close:
 		if s.barChanged(w, at, msg, &o) {
@@ -284,7 +284,7 @@ func (s *Session) follow() bool { return s.probing() || s.feeding || s.seenOpaqu
 func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 	text, _, ok := wire.CString(wire.Body(msg))
 	if !ok {
-		s.noteCall() // it has not come to its end
+		s.noteCall(nil) // it has not come to its end
 		s.block, s.unitDirty = blockUnknown, true
 		return
 	}
@@ -293,14 +293,15 @@ func (s *Session) watchQuery(w *pass, at int, msg []byte, start int, o *op) {
 	s.noteEffect(n)
 }
 
-// noteCall notes the call of a function that nothing is known of. Within a transaction its settings are taken to be the
-// transaction's own.
-func (s *Session) noteCall() {
-	if s.TrustFunctions {
+// noteCall notes a call of functions of the user's own, by their names as far as these are known. Within a transaction its settings are
+// taken to be the transaction's own.
+func (s *Session) noteCall(names []string) {
+	if s.TrustFunctions || s.Functions.Harmless(names) {
 		return
 	}
 	s.unprepare()
 	if s.block != blockOpen {
+		s.wonder(names)
 		s.state |= stateOpaque
 	}
 	if s.memory != nil {
@@ -312,7 +313,7 @@ func (s *Session) noteCall() {
 // noteEffect follows a statement's effect on the transaction that the client is in, and on the session.
 func (s *Session) noteEffect(n nature) {
 	if n.opaque || n.kind == sqltext.Execute && s.anyMadeBySQL(func(st *Statement) bool { return st.nature.opaque }) {
-		s.noteCall()
+		s.noteCall(n.calls)
 	}
 	if !n.keepsPrepared() {
 		s.unprepare()

@@ -10,10 +10,11 @@ import (
 // nature is what a text says of the statement that is about to be sent.
 type nature struct {
 	kind   sqltext.Kind
-	dirty  bool // it may have an effect
-	opaque bool // it may call a function of the user's own
-	single bool // one statement, which a Parse takes as a Query does
-	begins bool // it begins a transaction block
+	dirty  bool     // it may have an effect
+	opaque bool     // it may call a function of the user's own
+	calls  []string // the names of those; nil: not known
+	single bool     // one statement, which a Parse takes as a Query does
+	begins bool     // it begins a transaction block
 	known  bool
 }
 
@@ -170,7 +171,12 @@ func natureOf(text string, o sqltext.Options) nature {
 			n.begins = n.begins || sqltext.Classify(st.Text, o) == sqltext.Begin
 		}
 	}
-	n.opaque = n.dirty && sqltext.Opaque(text, o)
+	if n.dirty {
+		calls, known := sqltext.UnknownCalls(text, o)
+		if n.opaque = !known || len(calls) > 0; known && len(list) == 1 {
+			n.calls = calls
+		}
+	}
 	return n
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/fairlead-go/fairlead/internal/sqltext"
@@ -37,7 +38,7 @@ func FuzzShape(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, nonStandard bool) {
 		o := sqltext.Options{NonStandardStrings: nonStandard}
 		other := string(shape(make([]byte, 0, maxShape), []byte(text)))
-		if a, b := natureOf(text, o), natureOf(other, o); a != b {
+		if a, b := natureOf(text, o), natureOf(other, o); !reflect.DeepEqual(a, b) {
 			t.Errorf("%q: %+v, %q: %+v", text, a, other, b)
 		}
 	})

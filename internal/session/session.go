@@ -3,6 +3,7 @@ package session
 import (
 	"hash/maphash"
 
+	"github.com/fairlead-go/fairlead/internal/catalog"
 	"github.com/fairlead-go/fairlead/internal/commit"
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 	"github.com/fairlead-go/fairlead/internal/wire"
@@ -49,6 +50,8 @@ type Session struct {
 	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. Otherwise a session that
 	// has called one outside a transaction is not moved to another server.
 	TrustFunctions bool
+	// Functions knows which functions leave nothing in a session; nil: nothing does.
+	Functions *catalog.Functions
 	// NoBlocks refuses what begins a transaction block.
 	NoBlocks bool
 	// PrepareAlways has the statement that asks for evidence prepared anew for each commit.
@@ -159,6 +162,9 @@ type Session struct {
 	// Of a session that shares its upstreams.
 	id              uint64
 	memory          *Memory           // of the upstream that it has; nil: none, or one of its own
+	called          []string          // names of functions that stateOpaque is about
+	calledOther     bool              // it is about others, too
+	redefines       bool              // the unit has made or changed functions
 	ownNames        bool              // it has asked which prepared statements it has: they are not shared any more
 	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
 	onTheWay        []string          // shared names of these Parses, in their order; empty for one that is to fail
@@ -292,6 +298,10 @@ func (s *Session) endUnit() {
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
 	s.ownNews = false
 	s.inBlock, s.inError, s.ended = false, false, false
+	if s.redefines {
+		s.redefines = false
+		s.Functions.Changed()
+	}
 	s.copied, s.truncated, s.repeatErrors, s.unitChanged, s.canceled = false, false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {

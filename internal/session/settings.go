@@ -277,6 +277,7 @@ func (s *Session) command(head byte, tag []byte) {
 			s.memory.dropStatements()
 		}
 	}
+	s.noteDefinition(tag)
 	word, _, _ := bytes.Cut(tag, []byte{' '})
 	switch string(word) {
 	case "COMMIT":

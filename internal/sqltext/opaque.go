@@ -5,33 +5,54 @@ package sqltext
 // are known; CALL and DO are taken for calls. As with [Pure], what views, triggers, defaults and operators call is not
 // seen. Text that cannot be read is judged as far as it can be.
 func Opaque(stmt string, o Options) bool {
+	names, known := UnknownCalls(stmt, o)
+	return !known || len(names) > 0
+}
+
+// UnknownCalls returns the names of the functions for which a statement is Opaque, without their schemas. known is false where they
+// cannot be told, as of CALL and DO.
+func UnknownCalls(stmt string, o Options) (names []string, known bool) {
+	return unknownCalls(stmt, o, loadCatalog())
+}
+
+// Calls is UnknownCalls with all functions that are called, but for those called as pg_catalog's.
+func Calls(stmt string, o Options) (names []string, known bool) {
+	c := *loadCatalog()
+	c.functions, c.extensions, c.types = nil, nil, nil
+	return unknownCalls(stmt, o, &c)
+}
+
+func unknownCalls(stmt string, o Options, c *catalog) (names []string, known bool) {
 	t, _ := tokenize(stmt, o) // of a text that ends in the middle of a token there are the tokens before it
 	from := 0
 	kind := Classify(stmt, o)
 	switch kind {
 	case Call, Do:
-		return true
+		return nil, false
 	case DDL, CreateTemp, DDLNoBlock:
 		// What it defines runs later; only CREATE TABLE AS and CREATE MATERIALIZED VIEW run a query now.
 		if from = t.queryOfCreate(); from < 0 {
-			return false
+			return nil, true
 		}
 	case Select, SelectInto, Values, Table, With, Insert, Update, Delete, Merge, Explain, Declare, Prepare, Execute, Copy, Unknown:
 	default:
-		return false
+		return nil, true
 	}
 	options := len(t.list) // where those of COPY begin
 	if kind == Copy {
 		options = t.optionsOfCopy()
 	}
-	c := loadCatalog()
 	for i := from + 1; i < len(t.list); i++ {
 		if t.is(i, "(") && i != options && c.callsUnknown(&t, i-1) {
-			return true
+			name, _ := t.name(i - 1)
+			names = append(names, name)
 		}
 	}
-	return false
+	return names, true
 }
+
+// PureFunction reports whether a name is that of functions of pg_catalog that have no effect.
+func PureFunction(name string) bool { return loadCatalog().functions[name] }
 
 // optionsOfCopy is where the parenthesis with the options of a COPY is that has them right behind STDIN or STDOUT.
 func (t *tokens) optionsOfCopy() int {
