@@ -21,6 +21,9 @@ import (
 	"github.com/fairlead-go/fairlead/internal/sqltext"
 )
 
+// leastClientMemory is what a client is granted at least, in bytes: the longest text that is read whole has room in it.
+const leastClientMemory = 1 << 20
+
 // withDefaults is the Config with its defaults, or why it cannot be. It shares no more with the one that it comes of than
 // Databases and what TLS says.
 func (c Config) withDefaults() (Config, error) {
@@ -33,11 +36,14 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxClients = cmp.Or(c.MaxClients, DefaultMaxClients)
 	c.IdleClientTimeout = cmp.Or(c.IdleClientTimeout, DefaultIdleClientTimeout)
 	c.ClientMessageTimeout = cmp.Or(c.ClientMessageTimeout, DefaultMessageTimeout)
+	c.ClientMemoryLimit = cmp.Or(c.ClientMemoryLimit, DefaultClientMemory)
 	c.LoginTimeout = cmp.Or(c.LoginTimeout, DefaultLoginTimeout)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	switch {
 	case c.MaxClients < 1:
 		return c, fmt.Errorf("pooler: %d clients at most: at least 1 is needed", c.MaxClients)
+	case c.ClientMemoryLimit > 0 && c.ClientMemoryLimit < leastClientMemory:
+		return c, fmt.Errorf("pooler: client_memory_limit is %d bytes: at least %d are needed, or a negative number for no bound", c.ClientMemoryLimit, leastClientMemory)
 	case c.QueryTimeout < 0 || c.IdleTransactionTimeout < 0:
 		return c, errors.New("pooler: query_timeout and idle_transaction_timeout cannot be negative: 0 is for none")
 	}

@@ -38,6 +38,7 @@ const (
 	DefaultServerIdleTimeout = 10 * time.Minute
 	DefaultIdleClientTimeout = 1800 * time.Second
 	DefaultMessageTimeout    = 30 * time.Second
+	DefaultClientMemory      = 16 << 20
 	DefaultDrainTimeout      = 30 * time.Second
 	DefaultMaxClients        = 10000
 	DefaultStatements        = 500
@@ -69,6 +70,10 @@ type Config struct {
 	// ClientMessageTimeout ends clients that have begun a message and do not send its rest, with SQLSTATE 57P05: within so long the rest
 	// has to come, or 16 kB of it. Default DefaultMessageTimeout; negative: never.
 	ClientMessageTimeout time.Duration
+	// ClientMemoryLimit bounds what is kept for a client, in bytes: its prepared statements, settings, channels and names, and what is not
+	// answered yet. A statement that would pass it is refused with SQLSTATE 54000. It holds for clients that come. Default
+	// DefaultClientMemory; at least 1 MiB; negative: no bound.
+	ClientMemoryLimit int
 	// LoginTimeout bounds a client's way in. Default DefaultLoginTimeout.
 	LoginTimeout time.Duration
 	// DrainTimeout bounds how long Run waits for open transactions once it is to end. Default DefaultDrainTimeout.

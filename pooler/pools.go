@@ -200,7 +200,7 @@ func (c *Config) mount(key poolKey) (mount.Config, error) {
 		return m, fmt.Errorf("pooler: cluster %s: %w", key.cluster, err)
 	}
 	m.Lending = &mount.Lending{
-		Until: k.WaitUntil, Lazy: k.Watch == WatchUsed,
+		ClientMemory: max(0, c.ClientMemoryLimit), Until: k.WaitUntil, Lazy: k.Watch == WatchUsed,
 		Max:     k.PoolSize,
 		MinIdle: k.MinPoolSize, BorrowTimeout: k.BorrowTimeout, Lifetime: max(0, k.ServerLifetime),
 		IdleTimeout: max(0, k.ServerIdleTimeout), Statements: k.Statements, InitQuery: k.InitQuery,

@@ -59,6 +59,9 @@ func (c *client) relay() error {
 			if unread += n; unread > inline {
 				c.startSecond()
 			}
+			if unread > inline && c.mount.Crowded() {
+				err = errors.Join(err, c.mount.Settle())
+			}
 			_, err2 := c.mount.Write(buf[:n])
 			err = errors.Join(err, err2)
 		}

@@ -49,6 +49,7 @@ type file struct {
 	IdleTransactionTimeout duration `yaml:"idle_transaction_timeout"`
 	QueryTimeout           duration `yaml:"query_timeout"`
 	ClientMessageTimeout   duration `yaml:"client_message_timeout"`
+	ClientMemoryLimit      size     `yaml:"client_memory_limit"`
 	LoginTimeout           duration `yaml:"login_timeout"`
 	DrainTimeout           duration `yaml:"drain_timeout"`
 	DebugLogging           bool     `yaml:"debug_logging"`
@@ -128,7 +129,7 @@ func ParseConfig(text []byte) (Config, error) {
 	cfg := Config{
 		MaxClients: f.MaxClients, IdleClientTimeout: time.Duration(f.IdleClientTimeout),
 		IdleTransactionTimeout: time.Duration(f.IdleTransactionTimeout), QueryTimeout: time.Duration(f.QueryTimeout),
-		ClientMessageTimeout: time.Duration(f.ClientMessageTimeout), LoginTimeout: time.Duration(f.LoginTimeout), DrainTimeout: time.Duration(f.DrainTimeout), Admin: f.Admin.Address,
+		ClientMemoryLimit: int(f.ClientMemoryLimit), ClientMessageTimeout: time.Duration(f.ClientMessageTimeout), LoginTimeout: time.Duration(f.LoginTimeout), DrainTimeout: time.Duration(f.DrainTimeout), Admin: f.Admin.Address,
 		Clusters: make(map[string]*Cluster, len(f.Clusters)), Users: make(map[string]User, len(f.Users)),
 	}
 	if f.DebugLogging {

@@ -2,7 +2,10 @@ package pooler
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -29,6 +32,35 @@ func (d *duration) UnmarshalYAML(n ast.Node) error {
 		*d = duration(v)
 		return nil
 	})
+}
+
+// size is a number of bytes, or one with a unit of PostgreSQL's.
+type size int
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (n *size) UnmarshalYAML(unmarshal func(any) error) error {
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	v, err := ParseSize(text)
+	*n = size(v)
+	return err
+}
+
+// ParseSize reads a number of bytes, with a unit of PostgreSQL's or without, as in 16777216, 512kB or 16MB.
+func ParseSize(text string) (int, error) {
+	number, unit := text, 1
+	for name, bytes := range map[string]int{"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30} {
+		if rest, ok := strings.CutSuffix(text, name); ok {
+			number, unit = strings.TrimSpace(rest), bytes
+		}
+	}
+	v, err := strconv.Atoi(number)
+	if err != nil || v > math.MaxInt32 || v < math.MinInt32 {
+		return 0, fmt.Errorf("%q is no size: a number of bytes is expected, or one of kB, MB or GB, as in 16MB", text)
+	}
+	return v * unit, nil
 }
 
 // authQueryText is a Cluster's AuthQuery; default stands for ours.

@@ -16,6 +16,11 @@ import (
 // maxAnswer bounds a message of an answer that is read here, in bytes.
 const maxAnswer = 16 << 20
 
+// maxParams bounds the parameters that a server reports.
+const maxParams = 256
+
+var errTooMuch = errors.New("backend: the server sent more notifications or parameters than any has to")
+
 var errMalformed = errors.New("backend: the server sent what is not PostgreSQL's protocol")
 
 // Exchange sends messages and reads what the server answers until done says so. It is for the moments in which the
@@ -58,12 +63,16 @@ func (u *Upstream) Exchange(ctx context.Context, msgs []byte, done func(kind byt
 		case wire.NoticeResponse:
 			continue
 		case wire.NotificationResponse:
-			asides = append(asides, msg...)
+			if asides = append(asides, msg...); len(asides) > maxAnswer {
+				return errTooMuch
+			}
 			continue
 		case wire.ParameterStatus:
 			name, rest, _ := wire.CString(wire.Body(msg))
 			value, _, _ := wire.CString(rest)
-			u.Params[string(name)] = string(value)
+			if u.Params[string(name)] = string(value); len(u.Params) > maxParams {
+				return errTooMuch
+			}
 			continue
 		case wire.ErrorResponse:
 			if wire.ParseError(wire.Body(msg)).Fatal() {

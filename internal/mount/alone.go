@@ -133,6 +133,10 @@ func (m *Conn) readWhile(ctx context.Context, u *backend.Upstream, condition fun
 		if (n > 0 || again) && m.up == u {
 			before, deliver := m.take(buf[:h+n], len(buf))
 			m.pend = append(append(m.pend, before...), buf[:deliver]...)
+			if limit := m.s.MemoryLimit; limit > 0 && len(m.pend) > 2*limit && m.up == u {
+				m.excess() // the client sends on, and has not taken what it was answered
+				return nil
+			}
 		}
 		if err != nil && m.up == u {
 			if cause := context.Cause(ctx); cause != nil && isTimeout(err) {
@@ -152,7 +156,7 @@ func (m *Conn) peek() {
 	}
 	ctx, leave := m.enter(writes)
 	defer leave()
-	for m.up == u && u.Readable() && ctx.Err() == nil {
+	for m.up == u && u.Readable() && ctx.Err() == nil && len(m.pend) < largestBuffer {
 		_ = u.SetReadDeadline(time.Now().Add(time.Millisecond))
 		buf := m.buffer()
 		h := len(m.hold)

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -101,6 +102,7 @@ type Conn struct {
 	deadlines [2]time.Time // by direction
 	timed     bool         // there has been one
 	waiters   int          // those inside wait
+	crowded   bool         // somebody waits inside Settle
 	closed    bool
 	broken    bool          // it has crashed
 	given     bool          // the client gave up: nothing is resumed any more
@@ -124,7 +126,7 @@ func newConn(p *Pool, id uint64) *Conn {
 	if p.lender != nil {
 		m.s.Share(id)
 		m.s.Functions = &p.functions
-		m.s.NoBlocks = p.lender.cfg().NoBlocks
+		m.s.NoBlocks, m.s.MemoryLimit = p.lender.cfg().NoBlocks, p.lender.cfg().ClientMemory
 	}
 	return m
 }
@@ -264,6 +266,10 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 	if h+n > 0 && (n > 0 || err == nil) {
 		before, deliver = m.take(buf[:h+n], len(buf))
 	}
+	if m.crowded && !m.s.Crowded() {
+		m.crowded = false
+		m.tell()
+	}
 	if m.lent != nil && m.up == u && m.s.Inspects() && m.s.Free() && !m.gate {
 		m.inspect()
 	}
@@ -310,7 +316,7 @@ func (m *Conn) readFrom(u *backend.Upstream, b []byte) (int, error) {
 func (m *Conn) buffer() []byte {
 	need := max(firstBuffer, len(m.hold)+smallRead)
 	if n, ok := wire.Size(m.hold); ok {
-		need = max(need, min(n, largestBuffer))
+		need = max(need, min(n, max(largestBuffer, 2*len(m.hold))))
 	}
 	if len(m.big) < need || len(m.pend) > 0 {
 		m.big = make([]byte, need)
@@ -390,7 +396,7 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 			Hint:    "Nothing of it was committed. Run the transaction again.",
 		})
 	case session.Broken:
-		m.lose(errors.New("the server sent what is not PostgreSQL's protocol"))
+		m.lose(errors.New("the server sent " + cmp.Or(m.s.BrokenBy(), "what is not PostgreSQL's protocol")))
 	}
 	return before, v.Deliver
 }

@@ -37,6 +37,8 @@ type Lending struct {
 	// Whole has a session keep its upstream until it ends. It never changes, nor does NoBlocks, which refuses transaction
 	// blocks.
 	Whole, NoBlocks bool
+	// ClientMemory bounds what a session keeps for its client, in bytes; 0: nothing does. It holds for those that begin.
+	ClientMemory int
 	// Lazy has the cluster watched from the first upstream on, and not from when somebody holds the pool.
 	Lazy bool
 	// Verify has the server asked before each hand-over whether the upstream is as clean as it is taken to be.

@@ -58,6 +58,13 @@ func (m *Conn) Deserted() bool {
 	return m.up != nil && m.s.Busy() && !m.s.CopyingIn() && !m.given
 }
 
+// Crowded reports whether so much is outstanding that more is to be written behind a Settle.
+func (m *Conn) Crowded() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.Crowded()
+}
+
 // Owes reports whether the server may send something at any time, because of work that is not over or a LISTEN.
 func (m *Conn) Owes() bool {
 	m.mu.Lock()

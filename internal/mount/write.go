@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/internal/backend"
 	"github.com/fairlead-go/fairlead/internal/session"
+	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
 // Write implements net.Conn. It returns 0 with an error only when not one byte of p was sent or noted: pgx takes that
@@ -30,6 +31,9 @@ func (m *Conn) Write(p []byte) (int, error) {
 func (m *Conn) write(p []byte) (n int, u *backend.Upstream, body []byte, mark session.Mark, err error) {
 	m.mu.Lock()
 	defer m.done()
+	if m.s.Excess() && m.end == nil {
+		m.excess()
+	}
 	if m.up == nil && m.pool.lender != nil {
 		m.borrowNow(p)
 	}
@@ -273,6 +277,40 @@ func (m *Conn) unframed(why string) {
 	m.pend = append(m.pend, fatal("08P01", why, errors.New("fairlead: the client sent what is not PostgreSQL's protocol"))...)
 	m.end = io.ErrUnexpectedEOF
 	m.tell()
+}
+
+// excess ends a session that keeps more than it may.
+func (m *Conn) excess() {
+	if m.up != nil {
+		m.detach(true)
+	}
+	p := session.LimitProblem(m.s.MemoryLimit)
+	m.pend = append(m.pend, fatal(p.Code, p.Message, errors.New("What the client has sent or not taken yet passes twice the limit."))...)
+	m.end = io.ErrUnexpectedEOF
+	m.tell()
+}
+
+// Settle waits until no more is outstanding than a session may have. Another goroutine has to read.
+func (m *Conn) Settle() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for m.s.Crowded() && m.up != nil && !m.closed && !m.given && m.end == nil {
+		if u := m.up; !m.gate && !m.writing && !m.s.Due() && !m.s.CopyingIn() {
+			m.s.Flushed() // a server may keep its answers until it is asked for them
+			m.mu.Unlock()
+			_, err := u.Write([]byte{wire.Flush, 0, 0, 0, 4})
+			m.mu.Lock()
+			if err != nil && m.up == u {
+				m.lose(lossOf(u, err))
+			}
+			continue
+		}
+		m.crowded = true
+		if err := m.wait(writes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // terminate is the client's Terminate.

@@ -94,6 +94,8 @@ var Parameters = []Parameter{
 	period("idle_transaction_timeout", 0, "How long a client may say nothing within a transaction before it is rolled back, and the client ended with SQLSTATE 25P03; 0: for ever.", func(s *Set) *time.Duration { return &s.Pooler.IdleTransactionTimeout }),
 	period("query_timeout", 0, "How long a statement may run before it is canceled with SQLSTATE 57014; 0: for ever.", func(s *Set) *time.Duration { return &s.Pooler.QueryTimeout }),
 	period("client_message_timeout", pooler.DefaultMessageTimeout, "How long the rest of a message that a client has begun may take, or 16 kB of it, before the client is ended with SQLSTATE 57P05.", func(s *Set) *time.Duration { return &s.Pooler.ClientMessageTimeout }),
+	{"client_memory_limit", "16MB", "How much is kept for a client: what would pass it is refused with SQLSTATE 54000; -1: no bound.",
+		func(s *Set, v string) (err error) { s.Pooler.ClientMemoryLimit, err = pooler.ParseSize(v); return err }},
 	period("login_timeout", pooler.DefaultLoginTimeout, "How long a client's login may take.", func(s *Set) *time.Duration { return &s.Pooler.LoginTimeout }),
 	period("drain_timeout", pooler.DefaultDrainTimeout, "How long open transactions are waited for at the end.", func(s *Set) *time.Duration { return &s.Pooler.DrainTimeout }),
 	{"admin", "", "Where it tells over HTTP how it does: host:port, or a port of 127.0.0.1.",

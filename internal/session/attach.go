@@ -92,7 +92,9 @@ func (s *Session) Undo(m Mark) bool {
 	}
 	for _, o := range s.queue[len(s.queue)-n:] {
 		if o.keepsAside() {
-			s.asides = s.asides[:len(s.asides)-1]
+			last := len(s.asides) - 1
+			s.asidesKept -= s.asides[last].cost()
+			s.asides = s.asides[:last]
 		}
 	}
 	s.queue = s.queue[:len(s.queue)-n]

@@ -43,12 +43,17 @@ func (t *settings) applyChannel(c change) {
 		}
 		if t.channels[c.name] == nil {
 			t.channels[c.name] = &channel{}
+			t.kept += len(c.name) + channelCost
 		}
 		t.channels[c.name].here = true
 	case unlisten:
+		if t.channels[c.name] != nil {
+			t.kept -= len(c.name) + channelCost
+		}
 		delete(t.channels, c.name)
 	case unlistenAll:
 		clear(t.channels)
+		t.recount()
 	}
 }
 

@@ -104,6 +104,9 @@ func (s *Session) clientMessages(p []byte, out *Out) int {
 	if malformed {
 		whole = wellFormed(whole)
 	}
+	if s.MemoryLimit > 0 {
+		whole = s.affordable(whole)
+	}
 	start := s.record(whole)
 	w := pass{src: whole, buf: s.rewritten[:0]}
 	for at := 0; at < len(whole); {
@@ -267,7 +270,9 @@ func (s *Session) request(w *pass, at int, msg []byte, start int, out *Out) {
 	if start < 0 {
 		s.beside(w, msg)
 		if o.keepsAside() {
-			s.asides = append(s.asides, s.asideOf(w, msg))
+			a := s.asideOf(w, msg)
+			s.asidesKept += a.cost()
+			s.asides = append(s.asides, a)
 		}
 	}
 	s.push(o)
@@ -342,6 +347,10 @@ func (s *Session) streams(kind byte, n, have int) bool {
 // keepTail keeps the beginning of a message until the rest has come. A large one is passed on as it comes, once.
 func (s *Session) keepTail(p []byte, out *Out) {
 	s.partials++
+	if n, ok := wire.FrontendSize(p); ok && s.refusesSize(p[0], n) {
+		s.refuseSize(p, n, out)
+		return
+	}
 	if n, ok := wire.FrontendSize(p); ok && s.streams(p[0], n, len(p)) {
 		s.stream(p, n, out)
 		return
@@ -438,6 +447,11 @@ func (s *Session) clientPieces(p []byte) (out Out) {
 		return out
 	case n == 0:
 		out.Lost, out.Why = true, wire.Unframed(s.tail)
+		return out
+	case n-len(s.tail) > len(p) && s.refusesSize(s.tail[0], n):
+		begun := append(s.tail, p...)
+		s.tail = nil
+		s.refuseSize(begun, n, &out)
 		return out
 	case n-len(s.tail) > len(p):
 		s.tail = append(s.tail, p...)

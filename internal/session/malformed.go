@@ -22,7 +22,7 @@ func violationOf(text []byte) wire.Fault {
 		return 0
 	}
 	n, err := strconv.ParseUint(string(text[len(violation):]), 10, 16)
-	if f := wire.Fault(n); err == nil && f.Valid() {
+	if f := wire.Fault(n); err == nil && (f.Valid() || f == overLimit) {
 		return f
 	}
 	return 0
@@ -94,9 +94,21 @@ func (s *Session) refuseStart(p []byte, size int, f wire.Fault, out *Out) {
 	s.skipText, s.dueAtEnd = s.skipText[:0], 0
 }
 
+// refuseSize answers a message of which not more than the beginning is taken. The rest is passed over.
+func (s *Session) refuseSize(p []byte, size int, out *Out) {
+	if !s.local.on {
+		s.refuseStart(p, size, overLimit, out)
+		return
+	}
+	s.answerMalformed(p[0], overLimit)
+	s.skipBody, s.bodySize, s.dropBody = size-len(p), size, true
+}
+
 // refusal is what a client is told in the place of the server's error about what stands for its message.
 func (s *Session) refusal() Problem {
 	switch o := s.queue[s.head]; {
+	case o.flags&flagMalformed != 0 && wire.Fault(o.commands) == overLimit:
+		return LimitProblem(s.MemoryLimit)
 	case o.flags&flagMalformed != 0:
 		return Problem{Code: codeProtocol, Message: wire.Fault(o.commands).String()}
 	case o.flags&flagChanged != 0:
@@ -120,7 +132,11 @@ func (s *Session) answerMalformed(kind byte, f wire.Fault) {
 	if s.status == wire.StatusTransaction {
 		s.setStatus(wire.StatusFailed)
 	}
-	s.emitProblem(Problem{Code: codeProtocol, Message: f.String()})
+	if f == overLimit {
+		s.emitProblem(LimitProblem(s.MemoryLimit))
+	} else {
+		s.emitProblem(Problem{Code: codeProtocol, Message: f.String()})
+	}
 	switch kind {
 	case wire.Sync, wire.Query, wire.FunctionCall:
 		s.answerReady()

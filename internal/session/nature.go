@@ -206,6 +206,9 @@ func (s *Session) parsing(msg []byte) {
 	if s.parses == nil {
 		s.parses = make(map[string]nature)
 	}
+	if _, ok := s.parses[string(name)]; !ok {
+		s.namesKept += len(name) + nameCost
+	}
 	s.parses[string(name)] = n
 }
 
@@ -223,6 +226,9 @@ func (s *Session) binding(msg []byte) {
 	}
 	if s.portals == nil {
 		s.portals = make(map[string]nature)
+	}
+	if _, ok := s.portals[string(portal)]; !ok {
+		s.namesKept += len(portal) + nameCost
 	}
 	s.portals[string(portal)] = n
 }
@@ -260,4 +266,20 @@ func (s *Session) portalNature(msg []byte) nature {
 		return s.portal
 	}
 	return s.portals[string(portal)]
+}
+
+// forgetNature forgets a statement that is not on its way any more.
+func (s *Session) forgetNature(name string) {
+	if _, ok := s.parses[name]; ok {
+		s.namesKept -= len(name) + nameCost
+		delete(s.parses, name)
+	}
+}
+
+// clearPortals forgets all portals: their transaction is over.
+func (s *Session) clearPortals() {
+	for name := range s.portals {
+		s.namesKept -= len(name) + nameCost
+	}
+	s.portals = nil
 }

@@ -319,6 +319,7 @@ func (s *Session) abandonReplay() {
 	s.status, s.ended, s.skipping = s.saved.status, s.saved.ended, s.saved.skipping
 	s.inBlock, s.inError = s.saved.inBlock, s.saved.inError
 	s.settings.pending = slices.Clone(s.saved.pending)
+	s.settings.recount()
 	s.settings.version++
 	s.delivered = s.saved.delivered
 	s.verify = 0

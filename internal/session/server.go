@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/fairlead-go/fairlead/internal/contain"
@@ -73,7 +74,11 @@ func (s *Session) Server(b []byte) View {
 		}
 		kind := b[i]
 		n, _ := wire.BackendSize(b[i:])
+		if n > len(b)-i && (n <= maxWhole || kind == wire.DataRow || kind == wire.CopyData) {
+			break
+		}
 		if n > len(b)-i {
+			v.Event, s.brokenBy = Broken, fmt.Sprintf("a message of type %q and %d bytes", kind, n)
 			break
 		}
 		if n == 0 || !wire.SoundBackend(b[i:i+n]) {
@@ -253,7 +258,10 @@ func (s *Session) compare(msg []byte) Event {
 		return e
 	}
 	if kind == wire.ParameterStatus || kind == wire.NotificationResponse && !s.relays(msg) {
-		s.out = append(s.out, msg...)
+		if s.out = append(s.out, msg...); len(s.out) > maxWhole {
+			s.brokenBy = "nothing but notifications"
+			return Broken
+		}
 	}
 	if s.verify > 0 {
 		s.canonical(kind, msg)
@@ -412,7 +420,9 @@ func (s *Session) take(kind byte, msg []byte) Event {
 	case wire.ReadyForQuery:
 		s.ready(head, msg[wire.HeaderLen])
 	case wire.ParameterStatus:
-		s.parameter(wire.Body(msg))
+		if !s.parameter(wire.Body(msg)) {
+			return Broken
+		}
 	case wire.NotificationResponse:
 		s.notification(msg)
 	case wire.NoticeResponse:
@@ -496,7 +506,7 @@ func (s *Session) forgetParse(name string) {
 	if name != "" && s.memory != nil {
 		s.arrived()
 	}
-	delete(s.parses, name)
+	s.forgetNature(name)
 	if name != "" && s.statements.named[name] != nil {
 		// The journal tells of two statements of that name now.
 		s.confused = true
@@ -544,21 +554,40 @@ func (s *Session) ready(head, status byte) {
 	}
 }
 
-// parameter is a ParameterStatus.
-func (s *Session) parameter(body []byte) {
+// What a server may send at most, in bytes, beyond rows and COPY data, and how many parameters it may report.
+const (
+	maxWhole      = 16 << 20
+	maxParams     = 256
+	maxParamsSize = 256 << 10
+)
+
+// parameter is a ParameterStatus. It reports whether it is one that a server may send.
+func (s *Session) parameter(body []byte) bool {
 	name, rest, ok := wire.CString(body)
 	if !ok {
-		return
+		return true
 	}
 	value, _, ok := wire.CString(rest)
 	if !ok {
-		return
+		return true
 	}
 	if s.params[string(name)] != string(value) {
 		s.params[string(name)], s.paramsStale = string(value), true
+		size := 0
+		for name, value := range s.params {
+			size += len(name) + len(value)
+		}
+		if len(s.params) > maxParams || size > maxParamsSize {
+			s.brokenBy = "more parameters than any server has"
+			return false
+		}
 	}
 	if s.memory != nil && s.memory.Params[string(name)] != string(value) {
 		s.memory.Params[string(name)] = string(value)
 		s.memory.Recount()
 	}
+	return true
 }
+
+// BrokenBy is what was too much of what a server has sent, with the Event Broken; empty when it is no protocol at all.
+func (s *Session) BrokenBy() string { return s.brokenBy }

@@ -45,6 +45,8 @@ type Session struct {
 	mode  Mode
 	limit int
 
+	// MemoryLimit bounds what the session keeps for its client, in bytes; 0: nothing does.
+	MemoryLimit int
 	// RefuseLocks has transactions with explicit locks not replayed.
 	RefuseLocks bool
 	// TrustFunctions takes the user's word that functions of his own leave nothing in a session. Otherwise a session that
@@ -64,9 +66,11 @@ type Session struct {
 	pushed uint64 // how many there have been
 	due    uint64 // of so many of them the server will send the answers with no more from the client
 	// dueAtEnd is what due will be once the client has sent the rest of the message that is passed on in pieces.
-	dueAtEnd uint64
-	asides   []aside             // of outstanding requests that the journal does not have, in their order
-	inHand   []sqltext.Statement // of the string that the first outstanding request is
+	dueAtEnd   uint64
+	asidesKept int                 // what they cost
+	namesKept  int                 // what parses, portals and naming cost
+	asides     []aside             // of outstanding requests that the journal does not have, in their order
+	inHand     []sqltext.Statement // of the string that the first outstanding request is
 
 	journal        []byte // client bytes of the unit, whole messages only
 	base           int    // where in it the unit begins
@@ -178,6 +182,7 @@ type Session struct {
 	inboxFull bool   // what comes is passed over
 	ownNews   bool   // the unit may have notified on a channel that the pool receives
 
+	brokenBy     string            // what of the server's was too much
 	unitState    sqltext.StateMask // state when the unit began
 	unitMentions sqltext.StateMask // what the unit's texts mention
 	canceled     bool              // the client has asked to cancel what is in flight
@@ -244,6 +249,9 @@ func (s *Session) setStatus(status byte) {
 }
 
 func (s *Session) push(o op) {
+	if s.head > maxOutstanding && s.head > len(s.queue)/2 { // a pipeline that is never empty
+		s.queue, s.head = s.queue[:copy(s.queue, s.queue[s.head:])], 0
+	}
 	s.queue = append(s.queue, o)
 	s.pushed++
 	if endsSegment(o.kind) {
@@ -259,13 +267,16 @@ func (s *Session) pop() {
 	s.head++
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
+		if cap(s.queue) > maxOutstanding/4 {
+			s.queue = nil
+		}
 	}
 }
 
 // clearQueue forgets all that is outstanding.
 func (s *Session) clearQueue() {
 	s.open = false
-	s.queue, s.head, s.asides, s.inHand = s.queue[:0], 0, nil, nil
+	s.queue, s.head, s.asides, s.asidesKept, s.inHand = s.queue[:0], 0, nil, 0, nil
 	s.evidence, s.probeRan, s.dropTag = s.evidence[:0], false, false
 }
 
@@ -305,7 +316,8 @@ func (s *Session) endUnit() {
 	s.copied, s.truncated, s.repeatErrors, s.unitChanged, s.canceled = false, false, false, false, false
 	s.unitState = s.state
 	if !s.Busy() {
-		s.unitDirty, s.unitMentions, s.portals = false, 0, nil
+		s.unitDirty, s.unitMentions = false, 0
+		s.clearPortals()
 	}
 	s.statements.endUnit()
 	if s.Busy() {

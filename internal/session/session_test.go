@@ -57,6 +57,7 @@ func client(t testing.TB, s *Session, msgs ...pgproto3.FrontendMessage) {
 	if !out.Empty() {
 		s.Sent()
 	}
+	checkAccount(t, s, "the client has sent something")
 }
 
 // server delivers, and returns what the client got of it in words.
@@ -64,6 +65,7 @@ func server(t testing.TB, s *Session, msgs ...pgproto3.BackendMessage) (string, 
 	t.Helper()
 	b := be(t, msgs...)
 	v := s.Server(b)
+	checkAccount(t, s, "the server has answered")
 	return words(t, append(s.TakeOut(), b[:v.Deliver]...)), v.Event
 }
 

@@ -29,6 +29,7 @@ type settings struct {
 	meantAt uint64
 	version uint64 // counts changes
 
+	kept    int      // what session, channels and pending cost
 	pending []change // of the open transaction, or of the statement that is not over yet
 }
 
@@ -92,6 +93,7 @@ func (t *settings) commit() {
 			if c.op == sqltext.OpDiscardAll {
 				clear(t.channels)
 			}
+			t.recount()
 		case sqltext.OpReset:
 			if t.shared {
 				t.reset(c.name)
@@ -104,7 +106,7 @@ func (t *settings) commit() {
 		}
 	}
 	t.keepRelayed(relayed)
-	t.pending = t.pending[:0]
+	t.dropPending(0)
 }
 
 // rebase goes back to what the startup has set. The server has gone back to the settings of the pool's login.
@@ -124,6 +126,9 @@ func (t *settings) reset(name string) {
 	}
 	t.stale = true
 	t.means(name)
+	if old, ok := t.session[name]; ok {
+		t.kept -= settingKept(name, old)
+	}
 	delete(t.session, name)
 	t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
 }
@@ -142,7 +147,8 @@ func (t *settings) set(name, sql string) {
 	if t.session == nil {
 		t.session = make(map[string]string)
 	}
-	if _, ok := t.session[name]; ok {
+	if old, ok := t.session[name]; ok {
+		t.kept -= settingKept(name, old)
 		t.stale = true
 		t.order = slices.DeleteFunc(t.order, func(n string) bool { return n == name })
 	}
@@ -151,6 +157,7 @@ func (t *settings) set(name, sql string) {
 		t.text.WriteString(";\n")
 	}
 	t.session[name] = sql
+	t.kept += settingKept(name, sql)
 	t.order = append(t.order, name)
 }
 
@@ -159,13 +166,42 @@ func (t *settings) rollback() {
 	for i := range t.pending {
 		t.pending[i].undone(t)
 	}
-	t.pending = t.pending[:0]
+	t.dropPending(0)
 }
 
 // change notes a SET that is not committed yet.
 func (t *settings) change(c change) {
 	c.undone(t)
 	t.pending = append(t.pending, c)
+	t.kept += c.cost()
+}
+
+// keepPending is how many changes an idle session has room for.
+const keepPending = 64
+
+// dropPending forgets the changes from the n-th on.
+func (t *settings) dropPending(n int) {
+	for i := n; i < len(t.pending); i++ {
+		t.kept -= t.pending[i].cost()
+		t.pending[i] = change{}
+	}
+	if t.pending = t.pending[:n]; n == 0 && cap(t.pending) > keepPending {
+		t.pending = nil
+	}
+}
+
+// recount adds up what is kept.
+func (t *settings) recount() {
+	t.kept = len(t.channels) * channelCost
+	for name := range t.channels {
+		t.kept += len(name)
+	}
+	for name, sql := range t.session {
+		t.kept += settingKept(name, sql)
+	}
+	for i := range t.pending {
+		t.kept += t.pending[i].cost()
+	}
 }
 
 // means notes that a setting has changed: texts that depend on it mean something else.
@@ -192,6 +228,8 @@ func (t *settings) release(name string) {
 		for _, c := range t.pending[i:] {
 			if c.savepoint == "" {
 				kept = append(kept, c)
+			} else {
+				t.kept -= c.cost()
 			}
 		}
 		t.pending = kept
@@ -203,7 +241,7 @@ func (t *settings) release(name string) {
 func (t *settings) rollbackTo(name string) {
 	for i := len(t.pending) - 1; i >= 0; i-- {
 		if t.pending[i].savepoint == name {
-			t.pending = t.pending[:i+1]
+			t.dropPending(i + 1)
 			return
 		}
 		t.pending[i].undone(t)
@@ -315,7 +353,7 @@ func (s *Session) command(head byte, tag []byte) {
 		s.makesTemp(sql)
 		s.setConfig(head, sql, tag)
 	case "SAVEPOINT":
-		s.settings.pending = append(s.settings.pending, change{savepoint: s.lastName(sql)})
+		s.settings.change(change{savepoint: s.lastName(sql)})
 	case "RELEASE":
 		s.settings.release(s.lastName(sql))
 	case "LISTEN":

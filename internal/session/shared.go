@@ -37,7 +37,7 @@ func (s *Session) holdsBack(p []byte) bool {
 	}
 	n, _ := wire.FrontendSize(head[:])
 	have := len(s.tail) + len(p)
-	return n == 0 || n > have && !s.streams(head[0], n, have)
+	return n == 0 || n > have && !s.streams(head[0], n, have) && !s.refusesSize(head[0], n)
 }
 
 // Share makes it a session that has its upstreams only for a while each. The id is no other session's. It is called before
@@ -133,6 +133,7 @@ func (s *Session) Return() {
 	s.settings.unsure = false
 	m.sequences = s.id
 	m.ended = m.ended || s.confused || s.probeRan || s.dropTag
+	s.clearNaming()
 	s.memory, s.naming, s.onTheWay = nil, nil, nil
 }
 
@@ -141,6 +142,7 @@ func (s *Session) Forsake() { s.leave() }
 
 // leave is the loss of the upstream.
 func (s *Session) leave() {
+	s.clearNaming()
 	s.memory, s.naming, s.onTheWay, s.settings.unsure, s.look = nil, nil, nil, false, false
 	s.statements.moved()
 	s.deaf()
@@ -218,10 +220,7 @@ func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 	}
 	shared := s.sharedName(msg)
 	s.announce(w, at, start, shared)
-	if s.naming == nil {
-		s.naming = make(map[string]string)
-	}
-	s.naming[string(name)] = shared
+	s.setNaming(string(name), shared)
 	s.rename(w, at, msg, wire.HeaderLen, name, shared)
 }
 
@@ -274,10 +273,9 @@ func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 	}
 	shared, known := s.resolve(name)
 	if msg[0] == wire.Close {
-		if s.naming == nil {
-			s.naming = make(map[string]string)
+		if _, pending := s.naming[string(name)]; pending || known {
+			s.setNaming(string(name), "")
 		}
-		s.naming[string(name)] = ""
 	}
 	switch {
 	case known && shared == "", s.keeps(name) && shared == "":
@@ -311,6 +309,32 @@ func indexZero(b []byte) int {
 		}
 	}
 	return len(b)
+}
+
+// setNaming notes what a client's name is to mean.
+func (s *Session) setNaming(name, shared string) {
+	if s.naming == nil {
+		s.naming = make(map[string]string)
+	}
+	if _, ok := s.naming[name]; !ok {
+		s.namesKept += len(name) + nameCost
+	}
+	s.naming[name] = shared
+}
+
+// unname forgets it: the server has said so.
+func (s *Session) unname(name string) {
+	if _, ok := s.naming[name]; ok {
+		s.namesKept -= len(name) + nameCost
+		delete(s.naming, name)
+	}
+}
+
+func (s *Session) clearNaming() {
+	for name := range s.naming {
+		s.namesKept -= len(name) + nameCost
+	}
+	clear(s.naming)
 }
 
 // resolve is the shared name of a statement of the client's; empty for one that SQL has made.
@@ -595,7 +619,7 @@ func (s *Session) prepared(name []byte) {
 		s.memory.own[string(name)] = s.id
 	}
 	if s.naming[string(name)] == shared {
-		delete(s.naming, string(name))
+		s.unname(string(name))
 	}
 }
 
@@ -646,7 +670,7 @@ func (s *Session) describedShared(st *Statement, sum uint64, rows []byte) {
 
 // renameAgain finds out what names mean after an error: messages up to the next Sync were not looked at.
 func (s *Session) renameAgain() {
-	clear(s.naming)
+	s.clearNaming()
 	for _, o := range s.outstanding() {
 		msg := s.message(o)
 		if msg == nil {
@@ -655,11 +679,11 @@ func (s *Session) renameAgain() {
 		switch o.kind {
 		case wire.Parse:
 			if name, _ := parseParts(msg); len(name) > 0 && !s.keeps(name) {
-				s.naming[string(name)] = s.sharedName(msg)
+				s.setNaming(string(name), s.sharedName(msg))
 			}
 		case wire.Close:
 			if name, ok := statementOf(msg); ok && len(name) > 0 {
-				s.naming[string(name)] = ""
+				s.setNaming(string(name), "")
 			}
 		}
 	}

@@ -88,6 +88,7 @@ type statements struct {
 	unnamedAt  uint64 // generation that has the unnamed statement
 	missing    int    // named ones that the current upstream does not have
 	unit       uint64
+	kept       int // what named and gone cost
 	mentioning int // named ones whose text mentions any state
 
 	undescribed    int  // named ones of whose result the client was not given a description
@@ -103,6 +104,9 @@ func (t *statements) endUnit() {
 	t.unit++
 	t.closed = false
 	if len(t.gone) > 0 {
+		for _, st := range t.gone {
+			t.kept -= st.cost()
+		}
 		t.gone = nil
 	}
 }
@@ -130,6 +134,7 @@ func (t *statements) put(st *Statement) {
 	}
 	st.upstream, st.unit = t.upstream, t.unit
 	t.named[st.name] = st
+	t.kept += st.cost()
 }
 
 // lose says that the current upstream does not have the statement.
@@ -162,10 +167,12 @@ func (t *statements) replaced(name string, st *Statement) {
 		t.gone = make(map[string]*Statement)
 	}
 	t.gone[name] = st
+	t.kept += st.cost()
 }
 
 // forget takes a statement out of the counts.
 func (t *statements) forget(st *Statement) {
+	t.kept -= st.cost()
 	if st.upstream != t.upstream {
 		t.missing--
 	}
@@ -192,7 +199,7 @@ func (s *Session) parsed(o op) {
 		case st == nil:
 			s.confused = true
 		case st.name != "":
-			delete(s.parses, st.name)
+			s.forgetNature(st.name)
 			t.put(st)
 			s.prepared([]byte(st.name))
 		default:
@@ -206,7 +213,7 @@ func (s *Session) parsed(o op) {
 	msg := s.message(o)
 	if len(s.parses) > 0 {
 		name, _ := parseParts(msg)
-		delete(s.parses, string(name))
+		s.forgetNature(string(name))
 	}
 	if msg[wire.HeaderLen] == 0 {
 		if int(o.start) > s.base && len(t.unnamed) > 0 && t.unnamedUnit != t.unit {
@@ -241,7 +248,7 @@ func (s *Session) closed(o op) {
 	}
 	s.statements.drop(name)
 	if on, ok := s.naming[name]; ok && on == "" {
-		delete(s.naming, name)
+		s.unname(name)
 	}
 }
 

@@ -13,6 +13,7 @@ type aside struct {
 	statement *Statement // that a Parse makes; nil: it is not known
 	closes    string     // the statement of a Close
 	texts     []numbered // of a Query or an Execute: statements that may leave something in the session
+	next      int        // of them: those before it are done
 	known     bool       // the others leave nothing
 	params    bindParams // of an Execute
 }
@@ -146,11 +147,15 @@ func (s *Session) setAside() {
 		}
 		list = append(list, a)
 	}
-	s.asides = list
+	s.asides, s.asidesKept = list, 0
+	for i := range list {
+		s.asidesKept += list[i].cost()
+	}
 }
 
 // dropAside forgets the aside of a request that is answered: the first.
 func (s *Session) dropAside() {
+	s.asidesKept -= s.asides[0].cost()
 	if s.asides = s.asides[1:]; len(s.asides) == 0 {
 		s.asides = nil
 	}
@@ -158,12 +163,12 @@ func (s *Session) dropAside() {
 
 // text returns the statement of that number; empty: it is not known.
 func (a *aside) text(number uint16) string {
-	for len(a.texts) > 0 && a.texts[0].number < number {
-		a.texts = a.texts[1:]
+	for a.next < len(a.texts) && a.texts[a.next].number < number {
+		a.next++
 	}
 	switch {
-	case len(a.texts) > 0 && a.texts[0].number == number:
-		return a.texts[0].text
+	case a.next < len(a.texts) && a.texts[a.next].number == number:
+		return a.texts[a.next].text
 	case a.known:
 		return otherStatement
 	}
