@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/fairlead-go/fairlead/internal/malformed"
 	"github.com/fairlead-go/fairlead/pooler"
 )
 
@@ -54,6 +55,11 @@ func FuzzSession(f *testing.F) {
 		raw('!', 4, ""),
 	} {
 		f.Add(seed)
+	}
+	for _, msg := range malformed.Frontend() {
+		for _, b := range malformed.Seeds(msg) {
+			f.Add(append(b, said(sync)...))
+		}
 	}
 	connectGood := func(t testing.TB) *pgx.Conn {
 		good, err := pgx.Connect(testContext(t), url(shared, addr))

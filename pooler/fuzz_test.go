@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/driver"
+	"github.com/fairlead-go/fairlead/internal/malformed"
 	"github.com/fairlead-go/fairlead/internal/wire"
 )
 
@@ -56,6 +57,11 @@ func FuzzFront(f *testing.F) {
 		append(append(alice, sasl("SCRAM-SHA-256\x00\x00\x00\x00\x10n,,n=,r=nonceabc")...), sasl("c=biws,r=nonceabc,p=AAAA")...),
 	} {
 		f.Add(seed)
+	}
+	for _, msg := range malformed.Frontend() {
+		for _, b := range malformed.Seeds(msg) {
+			f.Add(append(append([]byte(nil), alice...), b...))
+		}
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		ours, theirs := net.Pipe()
