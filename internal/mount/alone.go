@@ -41,6 +41,35 @@ func (m *Conn) readBack() error {
 	return nil
 }
 
+// readCatalog asks the upstream what the pool has to know of its database.
+func (m *Conn) readCatalog() error {
+	ctx, leave := m.enter(writes)
+	defer leave()
+	u := m.up
+	if err := m.alone(u); err != nil || m.up != u {
+		return err
+	}
+	u.Unread(m.hold)
+	m.hold = m.hold[:0]
+	m.mu.Unlock()
+	err := m.pool.catalog.Renew(ctx, u, isRefusal)
+	m.mu.Lock()
+	switch {
+	case m.up != u:
+	case err == nil:
+		m.s.ForgetUnnamed() // a Query takes its place
+	case errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded):
+		m.lose(err)
+		return os.ErrDeadlineExceeded
+	default:
+		m.lose(lossOf(u, err))
+	}
+	return nil
+}
+
+// mayBeRuled reports whether a rule may rewrite the statement of a text, as far as is known.
+func (p *Pool) mayBeRuled(text []byte) bool { return p.catalog.Load().MayBeRuled(text) }
+
 // askSettings reads the settings that are tracked.
 func (p *Pool) askSettings(ctx context.Context, u *backend.Upstream) (map[string]string, error) {
 	text, err := u.Query(ctx, p.readBack)

@@ -122,6 +122,7 @@ var _ net.Conn = (*Conn)(nil)
 func newConn(p *Pool, id uint64) *Conn {
 	m := &Conn{pool: p, cluster: p.login.Cluster, id: id, key: make([]byte, 4), news: make(chan struct{}), s: session.New(p.cfg.Mode, p.cfg.JournalLimit)}
 	m.s.RefuseLocks, m.s.TrustFunctions = p.cfg.RefuseLocks, p.cfg.TrustFunctions
+	m.s.MayBeRuled = p.mayBeRuled
 	m.tracks = len(p.cfg.TrackSettings) > 0
 	if p.lender != nil {
 		m.s.Share(id)
@@ -357,6 +358,10 @@ func (m *Conn) take(b []byte, room int) (before []byte, deliver int) {
 	}
 	if !m.resumeBy.IsZero() && !m.s.Waits() {
 		m.endResume()
+	}
+	if m.s.Defined {
+		m.s.Defined = false
+		m.pool.catalog.Forget()
 	}
 	switch v.Event {
 	case session.None:

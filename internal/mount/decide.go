@@ -73,6 +73,10 @@ func (p *Pool) commitMode(ctx context.Context, up *backend.Upstream) (commit.Mod
 func (m *Conn) modeOf(ctx context.Context, up *backend.Upstream, x *lent) (commit.Mode, error) {
 	version := m.pool.modes.version.Load()
 	mode, err := m.pool.commitMode(ctx, up)
+	if err == nil && mode != commit.Off {
+		m.pool.catalog.Load() // it is wanted if it is not known
+		err = m.pool.catalog.Renew(ctx, up, isRefusal)
+	}
 	if err == nil && x != nil {
 		x.mode, x.modeAt, x.modeVersion = mode, time.Now(), version
 	}
@@ -217,6 +221,9 @@ func endFormer(ctx context.Context, up *backend.Upstream, last *former, committi
 		}
 	}
 }
+
+// isRefusal reports whether an error is that of a server that lives.
+func isRefusal(err error) bool { return err != nil && unlessRefused(err) == nil }
 
 // unlessRefused is nil for an error of a server that lives: a process that cannot be ended is waited for by those who
 // need its locks.

@@ -19,6 +19,7 @@ import (
 // It holds on to its cluster while anything holds on to it: its owner, or a Conn. The last to let go stops the cluster's
 // monitor, so that nothing is left running.
 type Pool struct {
+	catalog catalog.Cache // of the database
 	cfg     Config
 	login   *backend.Login
 	metrics *metrics

@@ -38,7 +38,7 @@ func (m *Conn) write(p []byte) (n int, u *backend.Upstream, body []byte, mark se
 		m.borrowNow(p)
 	}
 	u = m.up
-	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || u.Killed() != nil || u.Stale() || u.Leaves() {
+	if u == nil || !m.ready || m.gate || m.writing || m.given || m.closed || m.s.Waits() || m.lacks(p) || m.tracks && m.s.Opaque() || m.pool.catalog.Wanted() && m.s.Decides() && m.s.Idle() || u.Killed() != nil || u.Stale() || u.Leaves() {
 		n, err = m.slowWrite(p)
 		return n, nil, nil, mark, err
 	}
@@ -151,6 +151,11 @@ func (m *Conn) prepareToWrite(p []byte) error {
 	}
 	if m.up != nil && m.s.Waits() && !m.doubt && !m.confirm {
 		if err := m.catchUp(); err != nil {
+			return err
+		}
+	}
+	if m.pool.catalog.Wanted() && m.up != nil && m.s.Decides() && m.s.Idle() {
+		if err := m.readCatalog(); err != nil || m.up == nil {
 			return err
 		}
 	}

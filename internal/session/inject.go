@@ -242,7 +242,7 @@ func (s *Session) injectQuery(w *pass, at, start int, msg []byte, n nature) (fla
 		s.push(op{kind: opProbe, start: int32(start), end: int32(start), flags: f})
 		s.push(op{kind: opProbeSync, start: int32(start), end: int32(start)})
 		return flagProbed
-	case s.block == blockNone && n.dirty && n.decidable():
+	case s.block == blockNone && n.dirty && n.decidable() && !s.ruled(n, msg):
 		s.wrap(w, at, msg)
 		msgs, f := s.gather()
 		w.insert(at+len(msg), msgs, msgFlush, msgSync)
@@ -250,6 +250,15 @@ func (s *Session) injectQuery(w *pass, at, start int, msg []byte, n nature) (fla
 	}
 	return 0
 }
+
+// ruled reports whether a rule may rewrite a statement: by the simple protocol the client gets the rows of all that it becomes, and by the
+// extended one only its own.
+func (s *Session) ruled(n nature, query []byte) bool {
+	return s.MayBeRuled != nil && n.kind != sqltext.Select && s.MayBeRuled(wire.Body(query))
+}
+
+// Decides reports whether commits are given evidence on the current upstream.
+func (s *Session) Decides() bool { return s.probing() }
 
 // wrap sends a Query as the extended protocol's messages, without the Sync that ends it.
 func (s *Session) wrap(w *pass, at int, msg []byte) {

@@ -92,3 +92,18 @@ func run(t *testing.T, s *Session, sql string, tags ...string) {
 	}
 	server(t, s, append(msgs, ready('I'))...)
 }
+
+func TestAStatementThatARuleMayRewriteIsLeftAsItIs(t *testing.T) {
+	for sql, want := range map[string]string{
+		"insert into ruled values (1)":                           "Q",
+		"with a as (select 1) insert into ruled select * from a": "Q",
+		"insert into plain values (1)":                           "PBDECcpbecHS",
+		"select pay(1) /* ruled */":                              "PBDECcpbecHS",
+	} {
+		s := marking(t)
+		s.MayBeRuled = func(text []byte) bool { return strings.Contains(string(text), "ruled") }
+		if got := sends(t, s, query(sql)); got != want {
+			t.Errorf("%s: sent %s, want %s", sql, got, want)
+		}
+	}
+}

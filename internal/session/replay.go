@@ -296,7 +296,7 @@ func (s *Session) endsBlockSomewhere(text string) bool {
 func (s *Session) wrapHalf(w *pass, at int, msg []byte, start int) bool {
 	text, _, ok := wire.CString(wire.Body(msg))
 	n := s.judge(text)
-	if !ok || s.block != blockNone || !n.decidable() {
+	if !ok || s.block != blockNone || !n.decidable() || s.ruled(n, msg) {
 		return false
 	}
 	s.mention(wire.Body(msg))

@@ -54,6 +54,10 @@ type Session struct {
 	TrustFunctions bool
 	// Functions knows which functions leave nothing in a session; nil: nothing does.
 	Functions *catalog.Functions
+	// MayBeRuled reports whether a rule may rewrite the statement of a text; nil: none does.
+	MayBeRuled func(text []byte) bool
+	// Defined says that the client may have changed the database's catalogs; the mount reads it and clears it.
+	Defined bool
 	// NoBlocks refuses what begins a transaction block.
 	NoBlocks bool
 	// PrepareAlways has the statement that asks for evidence prepared anew for each commit.
@@ -180,7 +184,9 @@ type Session struct {
 
 	inbox     []byte // notifications that the pool has received, until the client may have them
 	inboxFull bool   // what comes is passed over
-	ownNews   bool   // the unit may have notified on a channel that the pool receives
+	// unitDefines says that the unit has created, altered or dropped something.
+	unitDefines bool
+	ownNews     bool // the unit may have notified on a channel that the pool receives
 
 	brokenBy     string            // what of the server's was too much
 	unitState    sqltext.StateMask // state when the unit began
@@ -308,6 +314,7 @@ func (s *Session) endUnit() {
 	}
 	s.verify, s.saved, s.replays, s.restarts = 0, nil, s.freshReplays(), 0
 	s.ownNews = false
+	s.Defined, s.unitDefines = s.Defined || s.unitDefines, false
 	s.inBlock, s.inError, s.ended = false, false, false
 	if s.redefines {
 		s.redefines = false

@@ -254,6 +254,9 @@ func (s *Session) commandComplete(head byte, tag []byte) {
 		return
 	}
 	s.ended = false
+	if tag[1] == 'R' && (tag[0] == 'C' || tag[0] == 'D') || tag[0] == 'A' && tag[1] == 'L' { // CREATE, DROP, ALTER
+		s.unitDefines = true
+	}
 	if len(s.settings.channels) > 0 {
 		s.noteNews(head, tag)
 	}

@@ -465,6 +465,15 @@ func statementOf(msg []byte) (name []byte, ok bool) {
 	return nil, false
 }
 
+// ForgetUnnamed says that the upstream has the unnamed statement no more.
+func (s *Session) ForgetUnnamed() {
+	if s.memory != nil {
+		s.memory.ForgetUnnamed()
+		return
+	}
+	s.statements.unnamedAt = s.statements.upstream - 1
+}
+
 // Restored says which of the Missing statements the upstream has again. The server has refused the others.
 func (s *Session) Restored(missing, made []*Statement) {
 	for _, st := range missing {
