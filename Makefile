@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help setup demo test race torture boundaries mutations bench bench-pooler layer lint vuln compat compat-pooler programs generate
+.PHONY: help setup demo test race torture boundaries mutations soak bench bench-pooler layer lint vuln compat compat-pooler programs generate
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,7 @@ test: setup ## every test
 	cd examples && $(GO) test ./...
 
 race: setup ## the tests of what runs concurrently, with the race detector
+	$(GO) test -race -timeout 15m ./pooler
 	$(GO) test -race -short -timeout 15m ./driver ./topology ./credentials/... ./internal/session ./internal/backend ./rdstest/front ./lambda/...
 
 torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more
@@ -28,6 +29,9 @@ boundaries: setup ## cut sessions at every message of many kinds of work; renews
 
 mutations: setup ## take each precaution out of a copy, and torture it until that is noticed; renews docs/continuity-mutations.md
 	scripts/mutations $(ARGS)
+
+soak: setup ## honest clients and attackers on one pooler at once; ARGS="-duration 10m -picture out/soak.svg", ARGS=-help for more
+	$(GO) build -o out/soak ./internal/proof/soak/cmd && out/soak $(ARGS)
 
 bench: setup ## what it costs and how fast it fails over, against pgx in the same run
 	scripts/bench

@@ -169,7 +169,7 @@ func TestAQuotaIsKeptAndLosesNothing(t *testing.T) {
 	for i := range 18 {
 		clients.Go(func() {
 			for !over.Load() {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+rand.IntN(100))*time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(1+rand.IntN(200))*time.Millisecond)
 				conn, err := pgx.Connect(ctx, dsns[i%len(dsns)])
 				for err == nil {
 					if _, err = conn.Exec(ctx, "select pg_sleep(0.002)"); err == nil {
@@ -189,7 +189,7 @@ func TestAQuotaIsKeptAndLosesNothing(t *testing.T) {
 	}
 	// A server counts one that was closed until it has noticed.
 	worst := 0
-	for range 100 {
+	for i := 0; i < 100 || served.Load() == 0 && i < 1500; i++ { // on a busy machine it takes a while
 		worst = max(worst, s.Stats().Open)
 		time.Sleep(20 * time.Millisecond)
 	}
