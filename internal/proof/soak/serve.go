@@ -49,14 +49,14 @@ func serve(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return fmt.Errorf("soak: %s: %w", Environment, err)
 	}
-	database, err := driver.ParseConfig(o.DSN)
+	dsn, err := driver.ParseConfig(o.DSN)
 	if err != nil {
 		return err
 	}
 	cfg := pooler.Config{
 		Listeners: []pooler.Listener{{Address: "127.0.0.1:0"}},
 		Clusters: map[string]*pooler.Cluster{"main": {
-			Database: database, PoolSize: o.PoolSize, BorrowTimeout: borrowTimeout, VerifyClean: pooler.VerifyOn,
+			Database: dsn, PoolSize: o.PoolSize, BorrowTimeout: borrowTimeout, VerifyClean: pooler.VerifyOn,
 		}},
 		IdleTransactionTimeout: idleTransaction, QueryTimeout: queryTimeout, LoginTimeout: loginTimeout,
 	}
@@ -96,12 +96,21 @@ func status(server *pooler.Server) http.Handler {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		st := server.Stats()
+		open := 0 // of the honest clients' pool: a startup packet may name another database
+		for _, p := range st.Pools {
+			if p.Database == database {
+				open += p.Open
+			}
+		}
 		_ = json.NewEncoder(w).Encode(Sample{ // who asked is gone
-			RSS: resident(), Heap: int64(m.HeapAlloc), Goroutines: runtime.NumGoroutine(), Clients: st.Clients, Open: st.Open,
+			RSS: resident(), Heap: int64(m.HeapAlloc), Goroutines: runtime.NumGoroutine(), Clients: st.Clients, Open: open,
 			Waiting: st.Waiting, Pinned: st.Pinned, Unclean: st.Unclean,
 		})
 	})
 }
+
+// database is that of all well-formed clients.
+const database = "app"
 
 // resident is the process's resident memory in bytes, 0 where the system does not tell.
 func resident() int64 {
@@ -150,7 +159,7 @@ func startProcess(ctx context.Context, cfg Config, dsn string) (*process, error)
 }
 
 // url is how clients reach the pooler.
-func (p *process) url() string { return "postgres://app@" + p.address + "/app?sslmode=disable" }
+func (p *process) url() string { return "postgres://app@" + p.address + "/" + database + "?sslmode=disable" }
 
 // look asks the process how it is.
 func (p *process) look(ctx context.Context, collect bool) (s Sample, err error) {

@@ -232,8 +232,8 @@ func (r *run) sample(ctx context.Context, done <-chan struct{}) {
 		r.mu.Unlock()
 		if time.Since(said) > 10*time.Second {
 			said = time.Now()
-			fmt.Fprintf(r.cfg.Progress, "%5.0f s  %d operations, %d failed; %d clients, %d server connections, %d goroutines, RSS %d MB\n",
-				s.At.Seconds(), ops, s.Failed, s.Clients, s.Open, s.Goroutines, s.RSS>>20)
+			fmt.Fprintf(r.cfg.Progress, "%5.0f s  %d operations, %d failed; %d clients, %d of them waiting, %d server connections, %d of them pinned, %d goroutines, RSS %d MB\n",
+				s.At.Seconds(), ops, s.Failed, s.Clients, s.Waiting, s.Open, s.Pinned, s.Goroutines, s.RSS>>20)
 		}
 	}
 }
