@@ -72,7 +72,7 @@ func (p *Pool) mayBeRuled(text []byte) bool { return p.catalog.Load().MayBeRuled
 
 // askSettings reads the settings that are tracked.
 func (p *Pool) askSettings(ctx context.Context, u *backend.Upstream) (map[string]string, error) {
-	text, err := u.Query(ctx, p.readBack)
+	text, err := undisturbed(ctx, u, p.readBack)
 	if err != nil {
 		return nil, err
 	}

@@ -208,7 +208,7 @@ func (m *Conn) inspect() {
 	var values map[string]string
 	var err error
 	m.unlocked(func() {
-		answer, err = u.Query(ctx, session.Inspect)
+		answer, err = undisturbed(ctx, u, timeless+session.Inspect)
 		if err == nil && wonders {
 			err = m.pool.learnFunctions(ctx, u)
 		}
@@ -217,7 +217,7 @@ func (m *Conn) inspect() {
 	tracked, unsettled, wanted := m.tracks && m.s.Opaque(), m.s.Unsettled(), m.s.Wanted()
 	m.unlocked(func() {
 		if err == nil && unsettled {
-			_, err = u.Query(ctx, session.ResetTo(wanted))
+			err = restoreSettings(ctx, u, session.ResetTo(wanted))
 		}
 		if err == nil && tracked {
 			values, err = m.pool.askSettings(ctx, u)
@@ -303,11 +303,11 @@ func (l *lender) verify(ctx context.Context, x *lent) error {
 	var failed error
 	ask := func(sql string) (answer string) {
 		if failed == nil {
-			answer, failed = x.up.Query(ctx, sql)
+			answer, failed = undisturbed(ctx, x.up, sql)
 		}
 		return answer
 	}
-	if held := ask(session.Inspect); held != "" {
+	if held := ask(timeless + session.Inspect); held != "" {
 		wrong = append(wrong, "state of another session's: "+held)
 	}
 	if channels := ask("select pg_catalog.string_agg(c, ',') from pg_catalog.pg_listening_channels() c"); channels != "" {

@@ -113,7 +113,7 @@ func (m *Conn) tidyUp(ctx context.Context, u *backend.Upstream) bool {
 	if m.s.Inspects() {
 		var answer string
 		var err error
-		m.unlocked(func() { answer, err = u.Query(ctx, session.Inspect) })
+		m.unlocked(func() { answer, err = undisturbed(ctx, u, timeless+session.Inspect) })
 		if err != nil || m.up != u {
 			return false
 		}

@@ -455,7 +455,7 @@ func (r *refusal) Error() string { return r.Code + ": " + r.Message }
 // restore brings a fresh upstream to what a session needs, and returns the statements that are there.
 func (p *Pool) restore(ctx context.Context, up *backend.Upstream, plan plan) ([]*session.Statement, error) {
 	if plan.restore != "" {
-		if _, err := up.Query(ctx, plan.restore); err != nil {
+		if err := restoreSettings(ctx, up, plan.restore); err != nil {
 			var pg *pgconn.PgError
 			if errors.As(err, &pg) && pg.Severity == "ERROR" {
 				return nil, &refusal{server: pg, Problem: session.Problem{
