@@ -34,7 +34,7 @@ func (s *Session) bar(w *pass, at int, msg []byte, o *op) bool {
 	}
 	o.flags |= flagBarred
 	if len(name) > 0 && s.memory != nil {
-		s.onTheWay = append(s.onTheWay, "")
+		s.onTheWay.push("")
 	}
 	w.replace(at, len(msg), encodeNonsense(msg[0]))
 	return true

@@ -37,7 +37,7 @@ const (
 func (s *Session) Kept() int {
 	t, st := &s.settings, &s.statements
 	return st.kept + len(st.unnamed) + t.kept + s.namesKept + s.asidesKept +
-		len(s.journal) + len(s.tail) + len(s.out) + len(s.inbox) + len(s.outstanding())*opCost + len(s.onTheWay)*nameCost
+		len(s.journal) + len(s.tail) + len(s.out) + len(s.inbox) + len(s.outstanding())*opCost + len(s.onTheWay.names)*nameCost
 }
 
 // Excess reports whether the session keeps so much that its client cannot go on: what was refused in time has not helped.

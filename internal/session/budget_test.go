@@ -10,7 +10,7 @@ import (
 
 // walk adds up what the session keeps, one by one.
 func walk(s *Session) int {
-	n := len(s.statements.unnamed) + len(s.journal) + len(s.tail) + len(s.out) + len(s.inbox) + len(s.outstanding())*opCost + len(s.onTheWay)*nameCost
+	n := len(s.statements.unnamed) + len(s.journal) + len(s.tail) + len(s.out) + len(s.inbox) + len(s.outstanding())*opCost + len(s.onTheWay.names)*nameCost
 	for _, list := range []map[string]*Statement{s.statements.named, s.statements.gone} {
 		for _, st := range list {
 			n += st.cost()

@@ -337,8 +337,8 @@ func (s *Session) swallow(kind byte, msg []byte) bool {
 		return false
 	case o.kind == opClose, o.kind == opParse:
 		if kind == wire.CloseComplete || kind == wire.ParseComplete {
-			if o.kind == opClose && s.memory != nil && len(s.onTheWay) > 0 {
-				s.memory.forget(s.onTheWay[0]) // it is that of the Parse behind it
+			if o.kind == opClose && s.memory != nil && len(s.onTheWay.names) > 0 {
+				s.memory.forget(s.onTheWay.first()) // it is that of the Parse behind it
 			}
 			if o.kind == opParse {
 				s.parsedShared()

@@ -175,7 +175,7 @@ type Session struct {
 	redefines       bool              // the unit has made or changed functions
 	ownNames        bool              // it has asked which prepared statements it has: they are not shared any more
 	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
-	onTheWay        []string          // shared names of these Parses, in their order; empty for one that is to fail
+	onTheWay        parseQueue        // of these Parses
 	begins          sqltext.StateMask // what was mentioned first
 	look            bool              // the server is to be asked what the session holds
 	unnamedMentions sqltext.StateMask

@@ -134,7 +134,7 @@ func (s *Session) Return() {
 	m.sequences = s.id
 	m.ended = m.ended || s.confused || s.probeRan || s.dropTag
 	s.clearNaming()
-	s.memory, s.naming, s.onTheWay = nil, nil, nil
+	s.memory, s.naming, s.onTheWay = nil, nil, parseQueue{}
 }
 
 // Forsake takes away an upstream that the session has not come to use.
@@ -143,7 +143,7 @@ func (s *Session) Forsake() { s.leave() }
 // leave is the loss of the upstream.
 func (s *Session) leave() {
 	s.clearNaming()
-	s.memory, s.naming, s.onTheWay, s.settings.unsure, s.look = nil, nil, nil, false, false
+	s.memory, s.naming, s.onTheWay, s.settings.unsure, s.look = nil, nil, parseQueue{}, false, false
 	s.statements.moved()
 	s.deaf()
 }
@@ -211,11 +211,11 @@ func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 	}
 	if _, known := s.resolve(name); known && !s.madeAgain(name) {
 		s.collide(w, at, msg)
-		s.onTheWay = append(s.onTheWay, "")
+		s.onTheWay.push("")
 		return
 	}
 	if s.keeps(name) {
-		s.onTheWay = append(s.onTheWay, "")
+		s.onTheWay.push("")
 		return
 	}
 	shared := s.sharedName(msg)
@@ -226,11 +226,11 @@ func (s *Session) shareParse(w *pass, at, start int, msg []byte) {
 
 // announce is what goes before the Parse of a shared statement.
 func (s *Session) announce(w *pass, at, start int, shared string) {
-	if s.memory.has(shared) || slices.Contains(s.onTheWay, shared) {
+	if s.memory.has(shared) || s.onTheWay.has(shared) {
 		w.insert(at, encodeFrontend(&pgproto3.Close{ObjectType: 'S', Name: shared}))
 		s.push(op{kind: opClose, start: int32(start), end: int32(start)})
 	}
-	s.onTheWay = append(s.onTheWay, shared)
+	s.onTheWay.push(shared)
 }
 
 // keeps reports whether a statement is called on the server what the client calls it.
@@ -258,7 +258,7 @@ func (s *Session) collide(w *pass, at int, msg []byte) {
 	}
 	w.insert(at, inUse)
 	s.push(op{kind: opParse, start: -1, end: -1})
-	s.onTheWay = append(s.onTheWay, "")
+	s.onTheWay.push("")
 }
 
 // shareName puts the shared name of a statement into a message that uses it.
@@ -513,7 +513,7 @@ const preparedView = "prepared_statement"
 // toHide lists what the upstream has that is not the client's own, and is to be closed before the client looks.
 func (s *Session) toHide() (list []*Statement) {
 	for _, name := range slices.Sorted(maps.Keys(s.memory.statements)) {
-		if !slices.Contains(s.onTheWay, name) {
+		if !s.onTheWay.has(name) {
 			list = append(list, &Statement{Gone: true, name: name})
 		}
 	}
@@ -633,15 +633,10 @@ func (s *Session) parsedShared() string {
 }
 
 // sharesNext reports whether the first Parse on its way is one of a shared statement.
-func (s *Session) sharesNext() bool { return len(s.onTheWay) > 0 && s.onTheWay[0] != "" }
+func (s *Session) sharesNext() bool { return s.onTheWay.first() != "" }
 
-// arrived is the shared name of the first Parse on its way, which is done or not to be done.
-func (s *Session) arrived() (shared string) {
-	if len(s.onTheWay) > 0 {
-		shared, s.onTheWay = s.onTheWay[0], s.onTheWay[1:]
-	}
-	return shared
-}
+// arrived takes out the shared name of the first Parse on its way, which is done or not to be done.
+func (s *Session) arrived() (shared string) { return s.onTheWay.pop() }
 
 // outdated takes in that a statement cannot be run any more as it was described.
 func (s *Session) outdated(msg []byte) {
