@@ -39,7 +39,7 @@ func (r *run) honest(ctx context.Context, id int) {
 		r.took(time.Since(began))
 		cancel()
 		if err != nil {
-			r.wrong("honest client %d: %s: %v", id, what, err)
+			r.wrong("honest client %d: %s: %v%s", id, what, err, detail(err))
 			if conn != nil {
 				_ = conn.Close(context.WithoutCancel(ctx))
 				conn = nil

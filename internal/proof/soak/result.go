@@ -116,3 +116,12 @@ func sqlState(err error) string {
 	}
 	return ""
 }
+
+// detail is what an error of the server's says beside its message.
+func detail(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Detail != "" {
+		return ": " + e.Detail
+	}
+	return ""
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"os/exec"
 	"runtime"
@@ -87,9 +88,11 @@ func serve(text string) error {
 	return errors.Join(<-ended, admin.Close())
 }
 
-// status answers GET / with a Sample, after a garbage collection if asked for one.
+// status answers GET / with a Sample, after a garbage collection if asked for one, and /debug/pprof/profile with a profile.
 func status(server *pooler.Server) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Query().Has("gc") {
 			debug.FreeOSMemory()
 		}
@@ -107,6 +110,7 @@ func status(server *pooler.Server) http.Handler {
 			Waiting: st.Waiting, Pinned: st.Pinned, Unclean: st.Unclean,
 		})
 	})
+	return mux
 }
 
 // database is that of all well-formed clients.
