@@ -244,7 +244,7 @@ func (m *Conn) inspect() {
 // learnFunctions asks which functions of the database leave nothing in a session. What the server does not tell stays unknown.
 func (p *Pool) learnFunctions(ctx context.Context, u *backend.Upstream) error {
 	generation := p.functions.Generation()
-	answer, err := u.Query(ctx, catalog.FunctionsQuery)
+	answer, err := undisturbed(ctx, u, catalog.FunctionsQuery)
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" {
 		answer, err = "[]", nil
 	}
