@@ -31,6 +31,9 @@ func undisturbed(ctx context.Context, up *backend.Upstream, sql string) (first s
 // restoreSettings brings a connection to settings. What it was left with counts no more.
 func restoreSettings(ctx context.Context, up *backend.Upstream, sql string) error {
 	_, err := up.Query(ctx, sql)
+	if stateOf(err) == "26000" {
+		return errUnclean // what was to be deallocated for the next session is not there
+	}
 	if !isTimedOut(err) {
 		return err
 	}
@@ -42,7 +45,13 @@ func restoreSettings(ctx context.Context, up *backend.Upstream, sql string) erro
 }
 
 // isTimedOut reports whether a server has ended a statement over a timeout of the session's.
-func isTimedOut(err error) bool {
+func isTimedOut(err error) bool { return stateOf(err) == "57014" }
+
+// stateOf returns the SQLSTATE of a server's error, an empty string where there is none.
+func stateOf(err error) string {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "57014"
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }

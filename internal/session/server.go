@@ -465,9 +465,14 @@ func (s *Session) failed(head byte) {
 		case wire.Parse:
 			s.parseFailed(o)
 		case opParse:
-			s.arrived()
+			if s.arrived() == "" && s.memory != nil {
+				s.memory.ended = true // a name that counts as the client's own on the server was not made
+			}
 		}
 		s.pop()
+	}
+	if s.closesOwn && s.memory != nil {
+		s.memory.ended = true // one that counts as closed may be there
 	}
 	if s.skipping = !s.Busy(); !s.skipping {
 		s.queue[s.head].flags |= flagFailed
@@ -534,7 +539,7 @@ func (s *Session) ready(head, status byte) {
 	if s.Busy() && s.queue[s.head].flags&flagProbed != 0 && len(s.evidence) > 0 {
 		s.evidence = append(s.evidence[:0], s.evidence[1:]...)
 	}
-	s.probeRan = false
+	s.probeRan, s.closesOwn = false, false
 	switch head {
 	case wire.Query, wire.Sync, wire.FunctionCall:
 		s.pop()

@@ -176,6 +176,7 @@ type Session struct {
 	ownNames        bool              // it has asked which prepared statements it has: they are not shared any more
 	naming          map[string]string // client's name -> shared name, of Parses on their way; empty for Closes
 	onTheWay        parseQueue        // of these Parses
+	closesOwn       bool              // a Close since the last ReadyForQuery is of a statement with the client's own name
 	begins          sqltext.StateMask // what was mentioned first
 	look            bool              // the server is to be asked what the session holds
 	unnamedMentions sqltext.StateMask

@@ -281,11 +281,11 @@ func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 	case known && shared == "", s.keeps(name) && shared == "":
 		// It has the client's own name.
 		if msg[0] == wire.Close {
-			delete(s.memory.own, string(name))
+			s.closeOwn(name)
 		}
 	case msg[0] == wire.Close:
 		if s.memory.own[string(name)] == s.id {
-			delete(s.memory.own, string(name))
+			s.closeOwn(name)
 			return
 		}
 		w.replace(at, len(msg), msgCloseNothing)
@@ -300,6 +300,12 @@ func (s *Session) shareName(w *pass, at, start int, msg []byte) {
 	case strings.HasPrefix(string(name), sharedPrefix):
 		s.rename(w, at, msg, offset, name, sharedPrefix)
 	}
+}
+
+// closeOwn takes in that a statement with the client's own name is closed, unless an error comes first.
+func (s *Session) closeOwn(name []byte) {
+	delete(s.memory.own, string(name))
+	s.closesOwn = true
 }
 
 func indexZero(b []byte) int {

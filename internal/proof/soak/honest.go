@@ -169,8 +169,8 @@ func batch(ctx context.Context, conn *pgx.Conn, id int, random *rand.Rand) error
 // fails checks that an error is the one that the statement deserves, and that the session outlives it.
 func fails(ctx context.Context, conn *pgx.Conn, id int, _ *rand.Rand) error {
 	_, err := conn.Exec(ctx, "select 1 / $1::int", 0)
-	if err := expect(sqlState(err), "22012"); err != nil {
-		return err
+	if wrong := expect(sqlState(err), "22012"); wrong != nil {
+		return errors.Join(err, wrong)
 	}
 	var got int
 	err = conn.QueryRow(ctx, "select $1::int", id).Scan(&got)
