@@ -64,7 +64,7 @@ func (s *Server) drain(ctx context.Context) {
 	rest := s.all()
 	s.log.Warn("clients are cut off: their transactions are not over", "clients", len(rest))
 	for _, c := range rest {
-		s.leaving.Go(func() { s.guard("drain", c.abandon) })
+		s.leaving.Go(func() { s.guard("drain", func() { c.abandon(abandonTime) }) })
 	}
 	timer := time.NewTimer(cutTime)
 	defer timer.Stop()

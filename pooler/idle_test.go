@@ -212,10 +212,14 @@ func TestAListenerIsNotIdle(t *testing.T) {
 				return err
 			}
 			for i, pause := range []time.Duration{shortWait, shortWait, shortWait, shortWait, 2 * idleLimit, shortWait} {
-				timer := time.AfterFunc(pause, func() { _, _ = sender.Exec(context.Background(), "select pg_notify('"+channel+"', 'x')") })
+				sent := make(chan error, 1)
+				go func() {
+					time.Sleep(pause)
+					_, err := sender.Exec(context.Background(), "select pg_notify('"+channel+"', 'x')")
+					sent <- err
+				}()
 				_, err := conn.WaitForNotification(ctx)
-				timer.Stop()
-				if err != nil {
+				if err = errors.Join(err, <-sent); err != nil {
 					return fmt.Errorf("notification %d: %w", i, err)
 				}
 			}

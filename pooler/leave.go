@@ -132,19 +132,19 @@ func (c *client) leaveIfGone(waited time.Duration) {
 	if since > 0 && time.Since(time.Unix(0, since)) > waited && gone(c.raw) && c.leaving.CompareAndSwap(false, true) {
 		c.server.leaving.Go(func() {
 			defer c.leaving.Store(false)
-			c.server.guard("client that is gone", c.abandon)
+			c.server.guard("client that is gone", func() { c.abandon(cancelTime) })
 		})
 	}
 }
 
-// abandonTime bounds how long the server is told that nobody waits for its answer any more.
+// abandonTime bounds how long a server is asked to cancel something once the drain is over.
 const abandonTime = 150 * time.Millisecond
 
 // abandon ends the client and what its server does for it, which would go on otherwise: a server looks at its client only when it
-// has something to say.
-func (c *client) abandon() {
+// has something to say. The server is asked for no longer than limit.
+func (c *client) abandon(limit time.Duration) {
 	if c.waiting.Load() > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), abandonTime)
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
 		c.mount.Abandon(ctx)
 	}

@@ -15,12 +15,12 @@ import (
 const departTime = time.Second
 
 // depart begins to clean the upstream of a client that leaves in the middle of something, so that the pool keeps it: what runs is
-// canceled, and the transaction rolled back. It reports false where the server's state is not known well enough for that. mu is
-// held. The goroutine ends within departTime; Departed waits for it.
+// canceled, and the transaction rolled back. It reports false where the server's state is not known well enough for that, and where
+// more is outstanding than one cancel ends. mu is held. The goroutine ends within departTime; Departed waits for it.
 func (m *Conn) depart() bool {
 	u := m.up
 	if u == nil || m.lent == nil || m.gate || m.writing || m.doubt || m.confirm || m.more || m.replay || m.decide ||
-		u.Killed() != nil || !m.s.Recoverable() {
+		u.Killed() != nil || m.s.Pipelined() || !m.s.Recoverable() {
 		return false
 	}
 	m.gate, m.given = true, true
@@ -90,6 +90,7 @@ func (m *Conn) endUnit(ctx context.Context, u *backend.Upstream) bool {
 	if err := m.alone(u); err != nil || m.up != u {
 		return false
 	}
+	m.s.AcceptNotified() // the client that would wait for its own notifications is gone
 	if m.s.Busy() {
 		var err error
 		m.unlocked(func() { err = u.Cancel(ctx) })

@@ -208,6 +208,17 @@ func New(mode Mode, limit int) *Session {
 	return s
 }
 
+// Pipelined reports whether more than one unit of work is outstanding: a CancelRequest ends the first only.
+func (s *Session) Pipelined() bool {
+	units := 0
+	for _, o := range s.outstanding() {
+		if endsSegment(o.kind) {
+			units++
+		}
+	}
+	return units > 1
+}
+
 // Idle reports whether the client is owed nothing and has no transaction open.
 func (s *Session) Idle() bool { return s.status == wire.StatusIdle && !s.Busy() && !s.local.on }
 
