@@ -2,13 +2,18 @@ package pooler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead-go/fairlead/internal/printed"
 	"github.com/fairlead-go/fairlead/pooler"
 	"github.com/fairlead-go/fairlead/rdstest"
 	"github.com/fairlead-go/fairlead/rdstest/front"
@@ -107,5 +112,49 @@ func TestNotificationsComeAgainWhenTheirPathIsForgotten(t *testing.T) {
 	}
 	if err := other.wait(ctx, 1, 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that waits for a Sync, or for COPY data, is silent, and its process idle: its path is not taken for a dead one.
+func TestAClientThatPausesKeepsItsPath(t *testing.T) {
+	var log *printed.Buffer
+	_, addr := start(t, shared, shared.DSN(), func(cfg *pooler.Config) {
+		cfg.Clusters["main"].PoolSize = 8
+		log = logTo(cfg)
+	})
+	exec(t, connect(t, shared.AddressDSN()), "create table if not exists public.paused (what text)")
+	var clients sync.WaitGroup
+	for name, messages := range map[string][]pgproto3.FrontendMessage{
+		"Close":    {&pgproto3.Close{ObjectType: 'S', Name: "nothing"}},
+		"Describe": {&pgproto3.Parse{Query: "select 1"}, &pgproto3.Describe{ObjectType: 'S'}},
+		"Bind":     {&pgproto3.Parse{Query: "select 1"}, &pgproto3.Bind{}},
+		"Execute":  {&pgproto3.Parse{Query: "select 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}},
+		"Flush":    {&pgproto3.Close{ObjectType: 'S', Name: "nothing"}, &pgproto3.Flush{}},
+		"COPY":     {&pgproto3.Query{String: "copy public.paused from stdin"}},
+	} {
+		clients.Go(func() {
+			conn, front := session(t, addr)
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			for _, m := range messages {
+				front.Send(m)
+			}
+			if err := front.Flush(); err != nil {
+				t.Errorf("%s: %v", name, err)
+				return
+			}
+			time.Sleep(2500 * time.Millisecond)
+			if name == "COPY" {
+				front.Send(&pgproto3.CopyDone{})
+			} else {
+				front.Send(&pgproto3.Sync{})
+			}
+			if err := errors.Join(front.Flush(), ready(front)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	clients.Wait()
+	if strings.Contains(log.String(), "given up") {
+		t.Errorf("connections were given up:\n%s", log.String())
 	}
 }

@@ -17,7 +17,7 @@ import (
 // instance lives then, and answers everybody else, so that nothing is suspected of it. Whether a path is dead is decided by what
 // the instance says over another connection, which proves that it lives, and
 //   - by TCP: what was sent over the old one was sent again and again and is not acknowledged; or
-//   - by the server process at the other end: it is idle, and stays as it is, while somebody waits for its answer.
+//   - by the server process at the other end: it is idle, and stays as it is, while it has a request to answer.
 //
 // A statement that takes long is acknowledged, and its server process is active: it is left alone.
 
@@ -68,6 +68,9 @@ func (p *path) due(u *Upstream, now uint32) bool {
 	reading, writing := u.reading.Load(), u.writing.Load()
 	if (reading == 0 || now-reading < pathAfter) && (writing == 0 || now-writing < pathAfter) {
 		return false // nobody waits for it, so that nothing tells whether there is an answer
+	}
+	if !u.owes && tcpFactsOf(rawConn(u.conn)).unacknowledged == 0 {
+		return false // it has taken all that it was sent, and waits for more
 	}
 	if p.next == 0 || p.heard != u.heard {
 		*p = path{heard: u.heard, next: now}
@@ -211,7 +214,7 @@ func (r *Registry) judge(u *Upstream, now look) error {
 	switch {
 	case tcp.unacknowledged > 0 && tcp.retransmits >= pathRetransmits:
 		return fmt.Errorf("%w: %s answers others, and does not acknowledge what was sent over this connection", ErrPath, u.Instance.ID)
-	case tcp.unacknowledged > 0 || now.reading == 0 || !now.known:
+	case tcp.unacknowledged > 0 || now.reading == 0 || !now.known || !u.owes:
 		return nil
 	case !now.idle && !now.missing && !now.stuck:
 		p.seen = look{}

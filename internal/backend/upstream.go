@@ -35,6 +35,7 @@ type Upstream struct {
 
 	owner   sync.Locker // the mount's lock, which the registry's guards against a change; guards what follows, which is touched for every query: no atomics of its own
 	waiting bool        // work is in flight
+	owes    bool        // the server has all that it needs to answer it
 	heard   uint32      // tick at which the server was last heard of, or the work began
 	looked  uint32      // tick at which the socket was last looked into
 	path    path        // what is known of the path while work is unanswered
@@ -106,8 +107,9 @@ func (u *Upstream) Own(owner sync.Locker) {
 	u.registry.mu.Unlock()
 }
 
-// Begin says that work is in flight; the pulse watches it from here on.
+// Begin says that work is in flight, which the server is to answer; the pulse watches it from here on.
 func (u *Upstream) Begin() {
+	u.owes = true
 	if !u.waiting {
 		now := u.registry.tick.Load()
 		u.waiting, u.heard, u.begun, u.sentBefore = true, now, now, u.sent.Load()
@@ -116,6 +118,10 @@ func (u *Upstream) Begin() {
 		}
 	}
 }
+
+// Expect says whether the server is to answer what is in flight, or waits for more of the client's: COPY data, a Sync. A server
+// that waits is silent, and its process idle, on any path.
+func (u *Upstream) Expect(answer bool) { u.owes = answer }
 
 // Heard says that the server has sent something; idle that nothing is in flight any more.
 func (u *Upstream) Heard(idle bool) {

@@ -308,6 +308,7 @@ func (m *Conn) readUpstream(p []byte) (int, error) {
 
 // readFrom reads from an upstream. mu is held, and let go of meanwhile.
 func (m *Conn) readFrom(u *backend.Upstream, b []byte) (int, error) {
+	u.Expect(m.s.Due())
 	m.mu.Unlock()
 	defer m.mu.Lock()
 	return u.Read(b)

@@ -51,6 +51,7 @@ func (m *Conn) write(p []byte) (n int, u *backend.Upstream, body []byte, mark se
 	}
 	m.s.Sent()
 	u.Begin()
+	u.Expect(m.s.Due())
 	return 0, u, out.Body, mark, nil
 }
 
@@ -214,6 +215,7 @@ func (m *Conn) pass(p []byte, out session.Out, mark session.Mark) (int, error) {
 	u := m.up
 	m.s.Sent()
 	u.Begin()
+	u.Expect(m.s.Due())
 	var none bool
 	var err error
 	m.unlocked(func() { none, err = writeOut(u, out) })
