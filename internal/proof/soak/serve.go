@@ -163,7 +163,9 @@ func startProcess(ctx context.Context, cfg Config, dsn string) (*process, error)
 }
 
 // url is how clients reach the pooler.
-func (p *process) url() string { return "postgres://app@" + p.address + "/" + database + "?sslmode=disable" }
+func (p *process) url() string {
+	return "postgres://app@" + p.address + "/" + database + "?sslmode=disable"
+}
 
 // look asks the process how it is.
 func (p *process) look(ctx context.Context, collect bool) (s Sample, err error) {
