@@ -292,7 +292,7 @@ func (m *Conn) excess() {
 		m.detach(true)
 	}
 	p := session.LimitProblem(m.s.MemoryLimit)
-	m.pend = append(m.pend, fatal(p.Code, p.Message, errors.New("What the client has sent or not taken yet passes twice the limit."))...)
+	m.pend = append(m.pend, fatal(p.Code, p.Message, errors.New("what the client has sent, or not taken yet, passes twice the limit"))...)
 	m.end = io.ErrUnexpectedEOF
 	m.tell()
 }

@@ -25,7 +25,6 @@ type Statement struct {
 	SQL string
 
 	name        string
-	given       string // the client's name for it, where name is one that sessions share
 	description uint64 // of the ParameterDescription and RowDescription that the client was given; 0: none
 	rows        uint64 // of the RowDescription that it was given of a portal, as RowsSum has it; 0: none
 	found       uint64 // description and rows as the upstream has them on which it was prepared again; 0: not known

@@ -167,7 +167,7 @@ func (a *attacker) hoard(ctx context.Context) error {
 			return err
 		}
 	}
-	for i := range 500 {
+	for i, begun := 0, time.Now(); i < 500 && time.Since(begun) < 10*time.Second; i++ {
 		var err error
 		switch kind {
 		case 0:
