@@ -97,12 +97,18 @@ func (res *Result) plot(p panel) (*plot.Plot, error) {
 	drawn := plot.New()
 	drawn.Title.Text = p.title
 	drawn.Y.Min = 0
-	drawn.Legend.Top = true
+	drawn.Legend.Top, drawn.Legend.Left = true, true
+	drawn.Legend.Padding, drawn.Legend.ThumbnailWidth = vg.Millimeter, 6*vg.Millimeter
+	drawn.Legend.XOffs, drawn.Legend.YOffs = 2*vg.Millimeter, 8*vg.Millimeter // above the lines, beside the title
+	drawn.Legend.TextStyle.Font.Size = 9
 	for _, s := range p.series {
 		points := make(plotter.XYs, 0, len(res.Samples))
 		last := 0.0
 		for _, sample := range res.Samples {
 			at := sample.At.Seconds()
+			if sample.At > res.Config.Duration {
+				break // the attacks are over
+			}
 			y := s.of(sample)
 			if s.name == "operations" && at > last {
 				y /= at - last
