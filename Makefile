@@ -14,11 +14,11 @@ demo: setup ## kill a writer under load, three ways side by side; a table and ou
 
 test: setup ## every test
 	@scripts/setup-languages
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 30m ./...
 	cd examples && $(GO) test ./...
 
 race: setup ## the tests of what runs concurrently, with the race detector
-	$(GO) test -race -timeout 15m ./pooler
+	$(GO) test -race -timeout 30m ./pooler
 	$(GO) test -race -short -timeout 15m ./driver ./topology ./credentials/... ./internal/session ./internal/backend ./rdstest/front ./lambda/...
 
 torture: setup ## known operations under random failures, audited; ARGS=long for 1000 failures in each mode, ARGS=-help for more

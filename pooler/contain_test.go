@@ -165,9 +165,7 @@ func everyConnectionIsThere(t *testing.T, s *pooler.Server, dsn string, size int
 		exec(t, c, "commit")
 		_ = c.Close(context.Background())
 	}
-	if st := s.Stats(); st.Open > size {
-		t.Errorf("%d connections are open", st.Open)
-	}
+	eventually(t, "connections are left over", func() bool { return s.Stats().Open <= size })
 }
 
 func TestAPanicOfWhatAllShareIsNotItsEnd(t *testing.T) {

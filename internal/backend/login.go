@@ -286,6 +286,13 @@ type misfitError struct{ error }
 
 func (e *misfitError) Unwrap() error { return e.error }
 
+// endWith closes a connection when ctx ends, until it is undone: behind a ReadyForQuery that came too early, pgconn reads on without a
+// deadline.
+func endWith(ctx context.Context, pg *pgconn.PgConn) (undo func()) {
+	stop := context.AfterFunc(ctx, func() { _ = pg.Conn().Close() })
+	return func() { stop() }
+}
+
 func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topology.Snapshot, owner sync.Locker) (*Upstream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -307,6 +314,7 @@ func (l *Login) connectOne(ctx context.Context, in topology.Instance, snap *topo
 	}
 	if snap.Kind == topology.KindNone && l.validate != nil {
 		cfg.ValidateConnect = func(ctx context.Context, pg *pgconn.PgConn) error {
+			defer endWith(ctx, pg)()
 			var err error
 			if p := contain.Run(func() { err = l.validate(ctx, pg) }); p != nil {
 				err = errMalformed // pgconn's own reads of an answer what it takes to be there

@@ -286,6 +286,7 @@ func (x *examiner) ask(ctx context.Context, in topology.Instance, group []*Upstr
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	defer endWith(ctx, x.conn)()
 	results, err := x.conn.Exec(ctx, processes(group)).ReadAll()
 	if err != nil {
 		return nil, err
@@ -326,6 +327,7 @@ func (x *examiner) logIn(ctx context.Context, in topology.Instance) error {
 		return err
 	}
 	x.conn = conn
+	defer endWith(ctx, conn)()
 	results, err := conn.Exec(ctx, "select pg_catalog.pg_backend_pid()").ReadAll()
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 // testers are the parts of the module that play a world of their own, or examine the rest of it: their SQL runs on servers that they
 // have made.
 var testers = []string{
-	"rdstest", "examples", "scripts", "internal/demo", "internal/torture", "internal/twins", "internal/boundaries", "internal/compat",
+	"rdstest", "examples", "scripts", "internal/demo", "internal/proof", "internal/torture", "internal/twins", "internal/boundaries", "internal/compat",
 	"internal/programs", "internal/clients", "internal/printed", "internal/overloads", "internal/sqltext/gen", "cmd/fairlead/local", "cmd/fairlead/live",
 }
 
