@@ -51,7 +51,7 @@ func TestAllThatIsWrongIsTold(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`FAIRLEAD_POOL_SIZE="0"`, `FAIRLEAD_FREEZE="never": allowed are keep, idle, close`, `FAIRLEAD_WARM_TIMEOUT="soon"`, "FAIRLEAD_LOG_LEVEL"} {
+	for _, want := range []string{"FAIRLEAD_POOL_SIZE: a number of 1 or more", "FAIRLEAD_FREEZE: allowed are keep, idle, close", "FAIRLEAD_WARM_TIMEOUT: a duration", "FAIRLEAD_LOG_LEVEL"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: there is no %s", err, want)
 		}
