@@ -24,8 +24,8 @@ var names = []string{"Altair", "Deneb", "Vega"}
 // fleet is a cluster with a table, and what stands for its DSN in sql.Open.
 func fleet(t *testing.T) (c *rdstest.Cluster, dsn string) {
 	t.Helper()
-	c = rdstest.Start(t, rdstest.Config{})
-	cfg, err := driver.ParseConfig(c.DSN())
+	c = rdstest.Start(t, rdstest.Config{Flavor: rdstest.Replication}) // whose commits are decided without a table
+	cfg, err := driver.ParseConfig(c.AddressDSN())
 	if err != nil {
 		t.Fatal(err)
 	}
